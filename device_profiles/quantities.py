@@ -70,9 +70,7 @@ def mass_of(volume: NanoLitres, concentration: NanogramsPerMillilitre) -> Femtog
     return Femtograms(volume * concentration)
 
 
-def mass_rate_of(
-    flow: NanoLitresPerDay, concentration: NanogramsPerMillilitre
-) -> FemtogramsPerDay:
+def mass_rate_of(flow: NanoLitresPerDay, concentration: NanogramsPerMillilitre) -> FemtogramsPerDay:
     """The drug carried by a flow in a day, exact."""
     return FemtogramsPerDay(flow * concentration)
 
@@ -82,9 +80,7 @@ def volume_for(dose: Femtograms, concentration: NanogramsPerMillilitre) -> NanoL
     return NanoLitres(dose // concentration)
 
 
-def flow_for(
-    rate: FemtogramsPerDay, concentration: NanogramsPerMillilitre
-) -> NanoLitresPerDay:
+def flow_for(rate: FemtogramsPerDay, concentration: NanogramsPerMillilitre) -> NanoLitresPerDay:
     """The flow that carries a mass rate, rounded down: a dose is never rounded toward more."""
     return NanoLitresPerDay(rate // concentration)
 

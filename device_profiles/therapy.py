@@ -2,7 +2,7 @@
 
 These are the words of the therapy file after reading; `therapy_file` makes them, drivers compile
 them into Outputs. A value that the file must give but did not, and whose absence a safety rule
-judges (a patient's ceiling, a limit, a history), is ``None`` here: absent is never "unlimited".
+judges (a limit, a history), is ``None`` here: absent is never "unlimited".
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Area:
 
     electrodes: tuple[ElectrodeShare, ...]
     amplitude: MicroAmps
-    max_amplitude: MicroAmps | None
+    max_amplitude: MicroAmps
     pulse_width: Microseconds
     recharge: Recharge
 
@@ -107,7 +107,7 @@ class Drug:
     """A drug in the reservoir."""
 
     name: str
-    concentration: NanogramsPerMillilitre | None
+    concentration: NanogramsPerMillilitre
     history: History | None
     limits: DoseLimits
 

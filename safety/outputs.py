@@ -57,14 +57,14 @@ class StimulatorProgram:
 
 
 @dataclass(frozen=True, slots=True)
-class TestPulses:
+class ImpedancePulses:
     """The pulses of an impedance measurement on each of ``contacts`` contacts in turn."""
 
     contacts: int
     current: MicroAmps
     pulse_width: Microseconds
     pulses: int
-    kind: Literal["test-pulses"] = "test-pulses"
+    kind: Literal["impedance-pulses"] = "impedance-pulses"
 
 
 # --- pump ----------------------------------------------------------------------------------
@@ -126,4 +126,4 @@ class BolusOutput:
     kind: Literal["bolus"] = "bolus"
 
 
-Output = StimulatorProgram | TestPulses | PumpProgram | BolusOutput
+Output = StimulatorProgram | ImpedancePulses | PumpProgram | BolusOutput

@@ -1,0 +1,370 @@
+"""The messages every device family shares, and the envelope all messages travel in.
+
+An envelope is the CBOR array ``[kind, session, sequence, fields]``; ``fields`` is a map with one
+entry per field of the message, by name. Every field has a type and a range; an unknown, missing
+or out-of-range field refuses the whole message. A device family adds its own kinds (see
+`families/*/wire.py`). `docs/protocol.md` is written from this file and tested against it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import fields as dataclass_fields
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import cbor2
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+PROTOCOL_VERSION = 1
+DIGEST_BYTES = 16
+REPLY = 0x80
+"""A reply's kind is its request's kind with this bit set, unless the table says otherwise."""
+
+message = dataclass(frozen=True, slots=True, config=ConfigDict(strict=True, extra="forbid"))
+
+U8 = Annotated[int, Field(ge=0, le=0xFF)]
+U16 = Annotated[int, Field(ge=0, le=0xFFFF)]
+U32 = Annotated[int, Field(ge=0, le=0xFFFF_FFFF)]
+U64 = Annotated[int, Field(ge=0, le=0xFFFF_FFFF_FFFF_FFFF)]
+CommandId = Annotated[int, Field(ge=1, le=0xFFFF_FFFF_FFFF_FFFF)]
+SessionId = Annotated[int, Field(ge=1, le=0xFFFF_FFFF)]
+Digest = Annotated[bytes, Field(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+Blob = Annotated[bytes, Field(max_length=2_048)]
+ShortText = Annotated[str, Field(max_length=64)]
+
+
+class MessageError(Exception):
+    """A body that is no message of this protocol."""
+
+
+@message
+class Message:
+    """Anything that travels in an envelope."""
+
+    KIND: ClassVar[int] = 0
+
+
+# --- four kinds of request, told apart by type -----------------------------------------------
+
+
+@message
+class Query(Message):
+    """A request that provably changes nothing; it may be repeated."""
+
+
+@message
+class Handshake(Message):
+    """A request that opens a session and cannot touch an output."""
+
+
+@message
+class DeEscalation(Message):
+    """A request of the closed list that can only lower an output; never refused, never queued."""
+
+
+@message
+class TherapyRequest(Message):
+    """A request that may raise, change or prolong an output: only against a Clearance."""
+
+
+@message
+class Reply(Message):
+    """What a device answers."""
+
+
+# --- identification --------------------------------------------------------------------------
+
+
+@message
+class Identify(Query):
+    """Who are you? Answered in any state and any session."""
+
+    KIND: ClassVar[int] = 0x01
+
+
+@message
+class Identity(Reply):
+    """The device's identity.
+
+    ``speed`` is 1 for every real device; a simulator says how many times faster its therapy
+    time runs. ``boot`` counts the device's starts.
+    """
+
+    KIND: ClassVar[int] = 0x81
+    protocol: U8
+    family: ShortText
+    model: ShortText
+    serial: ShortText
+    firmware: ShortText
+    calibration: ShortText
+    speed: Annotated[int, Field(ge=1, le=1_000_000)]
+    boot: U32
+
+
+@message
+class Open(Handshake):
+    """Opens a session: from now on requests of any other session are refused."""
+
+    KIND: ClassVar[int] = 0x02
+    session: SessionId
+
+
+@message
+class Opened(Reply):
+    """The session is open; what was staged before is gone."""
+
+    KIND: ClassVar[int] = 0x82
+
+
+# --- programs --------------------------------------------------------------------------------
+
+
+@message
+class Read(Query):
+    """Reads back the active program of a slot."""
+
+    KIND: ClassVar[int] = 0x03
+    slot: U8
+
+
+@message
+class ProgramRead(Reply):
+    """The active program of a slot, byte for byte as it was staged; empty if there is none."""
+
+    KIND: ClassVar[int] = 0x83
+    slot: U8
+    program: Blob
+
+
+@message
+class Stage(TherapyRequest):
+    """Puts a program beside the active ones; it changes no output until a commit."""
+
+    KIND: ClassVar[int] = 0x04
+    slot: U8
+    program: Blob
+
+
+@message
+class Staged(Reply):
+    """The program is staged; ``digest`` is over the bytes the device holds."""
+
+    KIND: ClassVar[int] = 0x84
+    slot: U8
+    digest: Digest
+
+
+@message
+class Commit(TherapyRequest):
+    """Makes the staged programs of slots 0 to ``slots`` - 1 the active ones, all at once.
+
+    ``digest`` is over their bytes, one after the other; a device whose staged bytes differ
+    refuses. Slots from ``slots`` up become empty.
+    """
+
+    KIND: ClassVar[int] = 0x05
+    id: CommandId
+    slots: Annotated[int, Field(ge=1, le=16)]
+    digest: Digest
+
+
+# --- outcome ---------------------------------------------------------------------------------
+
+
+@message
+class Done(Reply):
+    """The request of this id has been carried out."""
+
+    KIND: ClassVar[int] = 0xA0
+    id: CommandId
+
+
+@message
+class AskOutcome(Query):
+    """What became of id N?"""
+
+    KIND: ClassVar[int] = 0x06
+    id: CommandId
+
+
+OutcomeState = Literal["unknown", "refused", "executed", "running", "interrupted"]
+
+
+@message
+class OutcomeOf(Reply):
+    """What became of an id.
+
+    ``unknown``: this device never acted on it. ``refused``: it did nothing. ``executed``: done,
+    in full. ``running``: a bolus under way. ``interrupted``: a bolus that ended early and will
+    not go on. ``delivered`` is the bolus volume so far in nL, rounded up; 0 for other commands.
+    """
+
+    KIND: ClassVar[int] = 0x86
+    id: CommandId
+    state: OutcomeState
+    delivered: U64
+
+
+# --- stop ------------------------------------------------------------------------------------
+
+StopDepth = Literal["hold", "policy", "flow"]
+
+
+@message
+class Stop(DeEscalation):
+    """Brings the device to a safe state; valid in any session, with or without one.
+
+    A stimulator ramps to zero and stays off, whatever the depth. A pump: ``hold`` ends boluses,
+    closes the patient's button and keeps the basal; ``policy`` does so too and then follows the
+    stop policy stored with its program; ``flow`` halts all flow.
+    """
+
+    KIND: ClassVar[int] = 0x07
+    depth: StopDepth
+
+
+@message
+class Stopped(Reply):
+    """The stop is under way; the status shows when the safe state is reached."""
+
+    KIND: ClassVar[int] = 0x87
+
+
+# --- status, events, errors ------------------------------------------------------------------
+
+
+@message
+class AskStatus(Query):
+    """How are you? Answered with the family's status message."""
+
+    KIND: ClassVar[int] = 0x08
+
+
+@message
+class AskEvent(Query):
+    """The first entry of the device's log after a number."""
+
+    KIND: ClassVar[int] = 0x09
+    after: U32
+
+
+@message
+class LoggedEvent(Reply):
+    """One entry of the device's log.
+
+    ``number`` is 0 when no entry follows; ``latest`` is the newest entry's number. ``clock`` is
+    the device's clock at the entry, ms of Unix time.
+    """
+
+    KIND: ClassVar[int] = 0x89
+    number: U32
+    latest: U32
+    clock: U64
+    text: Annotated[str, Field(max_length=120)]
+
+
+ErrorCode = Literal[
+    "bad-message",
+    "wrong-session",
+    "out-of-range",
+    "wrong-state",
+    "digest-differs",
+    "id-reused",
+    "busy",
+    "lease-ended",
+    "lockout",
+]
+
+
+@message
+class Refused(Reply):
+    """The device did nothing: the request that this answers was not carried out."""
+
+    KIND: ClassVar[int] = 0xFF
+    code: ErrorCode
+    detail: Annotated[str, Field(max_length=200)]
+
+
+COMMON_MESSAGES: tuple[type[Message], ...] = (
+    Identify,
+    Identity,
+    Open,
+    Opened,
+    Read,
+    ProgramRead,
+    Stage,
+    Staged,
+    Commit,
+    Done,
+    AskOutcome,
+    OutcomeOf,
+    Stop,
+    Stopped,
+    AskStatus,
+    AskEvent,
+    LoggedEvent,
+    Refused,
+)
+
+
+# --- envelope --------------------------------------------------------------------------------
+
+
+class Envelope(NamedTuple):
+    """A message with its session (0: none) and the sequence number that its reply echoes."""
+
+    session: int
+    sequence: int
+    message: Message
+
+
+class Catalogue:
+    """The kinds of message two peers share; turns messages into bodies and back."""
+
+    def __init__(self, family_messages: Iterable[type[Message]] = ()) -> None:
+        self._kinds: dict[int, type[Message]] = {}
+        self._names: dict[type[Message], tuple[str, ...]] = {}
+        for cls in (*COMMON_MESSAGES, *family_messages):
+            if cls.KIND in self._kinds:
+                raise ValueError(f"message kind {cls.KIND:#04x} is used twice")
+            self._kinds[cls.KIND] = cls
+            self._names[cls] = _field_names(cls)
+
+    def encode(self, envelope: Envelope) -> bytes:
+        """The body of an envelope."""
+        message = envelope.message
+        fields = {name: getattr(message, name) for name in self._names[type(message)]}
+        return cbor2.dumps((type(message).KIND, envelope.session, envelope.sequence, fields))
+
+    def decode(self, body: bytes) -> Envelope:
+        """The envelope of a body.
+
+        Raises MessageError when the body is anything but exactly one known message.
+        """
+        try:
+            parts = cbor2.loads(body)
+        except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError) as error:
+            raise MessageError(f"no CBOR: {error}") from error
+        if cbor2.dumps(parts) != body:
+            raise MessageError("not in the shortest CBOR form, or bytes left over")
+        if type(parts) is not list or len(parts) != 4:
+            raise MessageError("an envelope is an array of kind, session, sequence and fields")
+        kind, session, sequence, fields = parts
+        for number in (kind, session, sequence):
+            if type(number) is not int or not 0 <= number <= 0xFFFF_FFFF:
+                raise MessageError("kind, session and sequence are integers of 32 bits")
+        cls = self._kinds.get(kind)
+        if cls is None:
+            raise MessageError(f"no message has the kind {kind:#04x}")
+        if type(fields) is not dict or not all(type(name) is str for name in fields):
+            raise MessageError("the fields of a message are a map with names as keys")
+        try:
+            decoded = cls(**fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise MessageError(f"kind {kind:#04x}, field {place}: {first['msg']}") from error
+        return Envelope(session, sequence, decoded)
+
+
+def _field_names(cls: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclass_fields(cls))
