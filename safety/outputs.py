@@ -5,7 +5,7 @@ simulator's truth shows what became of it. An Output is complete: nothing that c
 person receives is left out of it, so two equal Outputs are the same therapy.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from device_profiles.formulary import StopPolicy
@@ -54,6 +54,26 @@ class StimulatorProgram:
     stimulate: Milliseconds
     pause: Milliseconds
     kind: Literal["stimulator-program"] = "stimulator-program"
+
+
+@dataclass(frozen=True, slots=True)
+class Stimulation:
+    """A program that flows: at its own slope up to ``amplitudes``, one for each area.
+
+    The amplitudes may differ from the program's own, which together with its ramp set the slope.
+    """
+
+    program: StimulatorProgram
+    amplitudes: tuple[MicroAmps, ...]
+    kind: Literal["stimulation"] = "stimulation"
+
+    def as_program(self) -> StimulatorProgram:
+        """The program with the amplitudes that flow, for the rules that judge a program."""
+        areas = tuple(
+            replace(area, amplitude=amplitude)
+            for area, amplitude in zip(self.program.areas, self.amplitudes, strict=True)
+        )
+        return replace(self.program, areas=areas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +146,4 @@ class BolusOutput:
     kind: Literal["bolus"] = "bolus"
 
 
-Output = StimulatorProgram | ImpedancePulses | PumpProgram | BolusOutput
+Output = StimulatorProgram | Stimulation | ImpedancePulses | PumpProgram | BolusOutput

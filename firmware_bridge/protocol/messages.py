@@ -8,7 +8,16 @@ or out-of-range field refuses the whole message. A device family adds its own ki
 
 from collections.abc import Iterable
 from dataclasses import fields as dataclass_fields
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    cast,
+    dataclass_transform,
+)
 
 import cbor2
 from pydantic import ConfigDict, Field, ValidationError
@@ -19,7 +28,15 @@ DIGEST_BYTES = 16
 REPLY = 0x80
 """A reply's kind is its request's kind with this bit set, unless the table says otherwise."""
 
-message = dataclass(frozen=True, slots=True, config=ConfigDict(strict=True, extra="forbid"))
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def message(cls: type[T]) -> type[T]:
+    """Makes a class a message: frozen, its fields typed and bounded, unknown ones refused."""
+    config = ConfigDict(strict=True, extra="forbid")
+    return cast(type[T], dataclass(frozen=True, slots=True, config=config)(cls))
+
 
 U8 = Annotated[int, Field(ge=0, le=0xFF)]
 U16 = Annotated[int, Field(ge=0, le=0xFFFF)]
@@ -85,8 +102,9 @@ class Identify(Query):
 class Identity(Reply):
     """The device's identity.
 
-    ``speed`` is 1 for every real device; a simulator says how many times faster its therapy
-    time runs. ``boot`` counts the device's starts.
+    ``simulated`` is true for a simulator and nothing else. ``speed`` is 1 for every real device;
+    a simulator says how many times faster its therapy time runs. ``boot`` counts the device's
+    starts.
     """
 
     KIND: ClassVar[int] = 0x81
@@ -96,6 +114,7 @@ class Identity(Reply):
     serial: ShortText
     firmware: ShortText
     calibration: ShortText
+    simulated: bool
     speed: Annotated[int, Field(ge=1, le=1_000_000)]
     boot: U32
 

@@ -1,0 +1,52 @@
+# Everything that is made here goes into .venv; `make help` lists the targets.
+
+BIN := .venv/bin
+STAMP := .venv/installed
+UPGRADE ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check lock bench clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile
+
+demo: $(STAMP) ## two simulated devices, two therapies, one refusal; ends by itself within a minute
+	@$(BIN)/python -m hil.demo
+
+test: $(STAMP) ## the whole test suite
+	@$(BIN)/python -m pytest
+
+check: $(STAMP) ## style, types, import contracts, lock file
+	@echo "ruff:      lint"
+	@$(BIN)/ruff check --quiet .
+	@echo "ruff:      format"
+	@$(BIN)/ruff format --quiet --check .
+	@echo "mypy:      types"
+	@$(BIN)/mypy
+	@echo "contracts: imports"
+	@$(BIN)/lint-imports --no-logo
+	@sh .ci/check_lock.sh
+
+lock: $(STAMP) ## compile requirements.lock again; UPGRADE=1 takes the newest versions
+	@sh .ci/check_lock.sh --write $(if $(UPGRADE),--upgrade)
+
+bench: $(STAMP) ## speed, as ratios against the bare libraries
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove .venv, caches and build products
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Made once, and again when the lock or the project changes. PYTHON=python3.N picks the Python.
+$(STAMP): requirements.lock pyproject.toml
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		python=$$(sh .ci/find_python.sh) || exit 1; \
+		echo "neuraxis: making .venv with $$($$python --version); once, it takes a minute or two"; \
+		$$python -m venv --clear .venv; \
+	fi
+	@echo "neuraxis: installing requirements.lock (every file checked against its hash)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r requirements.lock
+	@echo "neuraxis: installing neuraxis itself"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,277 @@
+"""Reads a therapy file: to a therapy in integers, and to every finding at its line.
+
+A file with findings gives no therapy. What of it can be read is still handed on for judging, so
+that a person sees all that is wrong at once and not the first half of it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from device_profiles.diagnostics import Finding
+from device_profiles.document import Document, read_document
+from device_profiles.placed import (
+    Entry,
+    Items,
+    Keys,
+    Location,
+    Node,
+    Place,
+    Text,
+    location_of,
+    node_at,
+    path_to_key,
+    place_at,
+    without,
+)
+from device_profiles.placed_models import Problem, in_order, no_mapping, problem, validate
+from device_profiles.therapy import Therapy
+from device_profiles.therapy_checks import infusion_problems, stimulation_problems
+from device_profiles.therapy_models import InfusionFile, StimulationFile
+
+
+@dataclass(frozen=True, slots=True)
+class TherapyReading:
+    """What came of reading one therapy file.
+
+    ``therapy`` is there only if the file has no finding. ``therapy_to_judge`` is the same one,
+    or, for a file with findings, what is left without the nodes in ``left_out`` (paths in the
+    file): good for finding more that is wrong, never for sending.
+    """
+
+    file: str
+    document: Document
+    therapy: Therapy | None
+    therapy_to_judge: Therapy | None
+    findings: tuple[Finding, ...]
+    left_out: tuple[str, ...]
+    judged: Keys | None
+    """The tree that `therapy_to_judge` was made from; `place` finds its way in it."""
+
+    @property
+    def readable(self) -> bool:
+        """Whether the file is YAML at all, so that what it says could be looked at."""
+        return self.document.root is not None
+
+    def place(self, path: str) -> Place:
+        """Where a path of `therapy_to_judge` stands in the file, with its path there.
+
+        A path that is not in the file is placed at the nearest parent that is. The steps are the
+        keys of the file: ``basal[0].from``, ``fill.vials.morphine``.
+        """
+        return place_at(self.judged, location_of(path)) if self.judged else Place(path, 0, 0)
+
+    def located(self, finding: Finding) -> Finding:
+        """A finding about `therapy_to_judge`, at its place in the file."""
+        return finding.located(*self.place(finding.path))
+
+
+def read_therapy(path: Path) -> TherapyReading:
+    """The reading of a therapy file; never raises for what the file says or for its absence."""
+    return reading_of(read_document(path))
+
+
+def reading_of(document: Document) -> TherapyReading:
+    """The reading of a document."""
+    root = document.root
+    if not isinstance(root, Keys):
+        shapeless = () if root is None else (no_mapping(document),)
+        return _reading(document, (*document.findings, *shapeless))
+    kind, unkind = _kind_of(root)
+    findings = [*document.findings, *(p.finding for p in unkind)]
+    if kind is None:
+        return _reading(document, findings)
+    found, invalid = _validated(kind, root, document.holes)
+    problems = (*invalid, *kind.agreement(root))
+    findings.extend(p.finding for p in problems)
+    if found and not findings:
+        return _reading(document, (), found, root)
+    left = None if unkind else _pruned(kind, root, problems)
+    if left is None:
+        return _reading(document, findings)
+    tree, dropped = left
+    judged, _ = _validated(kind, tree)
+    return _reading(document, findings, judged, tree if judged else None, dropped)
+
+
+def _reading(
+    document: Document,
+    findings: Iterable[Finding],
+    judged: Therapy | None = None,
+    tree: Keys | None = None,
+    left_out: Iterable[str] = (),
+) -> TherapyReading:
+    findings = in_order(findings)
+    therapy = None if findings else judged
+    return TherapyReading(document.file, document, therapy, judged, findings, tuple(left_out), tree)
+
+
+# --- the two kinds of therapy ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One kind of therapy file: its model, its checks, and what a judge can do without.
+
+    In ``droppable`` a ``*`` stands for any index or key; ``standins`` are keys that no rule of
+    safety reads, so that a wrong one hides no judgement.
+    """
+
+    word: str
+    telling: frozenset[str]
+    model: type[StimulationFile] | type[InfusionFile]
+    agreement: Callable[[Keys], Iterator[Problem]]
+    droppable: frozenset[tuple[str, ...]]
+    standins: tuple[tuple[tuple[str, ...], str | None], ...]
+
+
+_KINDS = (
+    _Kind(
+        word="stimulation",
+        telling=frozenset({"programs", "start_with"}),
+        model=StimulationFile,
+        agreement=stimulation_problems,
+        droppable=frozenset(
+            {
+                ("programs", "*"),
+                ("programs", "*", "areas", "*"),
+                ("programs", "*", "cycle"),
+            }
+        ),
+        standins=((("patient",), "UNKNOWN-0"), (("start_with",), "unknown")),
+    ),
+    _Kind(
+        word="infusion",
+        telling=frozenset({"drugs", "fill", "basal", "patient_bolus", "catheter"}),
+        model=InfusionFile,
+        agreement=infusion_problems,
+        # A drug may go, but not the first: the rates are its rates.
+        droppable=frozenset(
+            {
+                ("timezone",),
+                ("drugs", "+"),
+                ("drugs", "*", "history"),
+                ("drugs", "*", "limits"),
+                ("drugs", "*", "limits", "*"),
+                ("fill", "vials", "*"),
+                ("basal", "*"),
+                ("patient_bolus",),
+            }
+        ),
+        standins=(
+            (("patient",), "UNKNOWN-0"),
+            (("fill", "at"), "1970-01-01T00:00Z"),
+            (("fill", "vials"), None),
+            (("catheter", "primed"), "false"),
+        ),
+    ),
+)
+
+
+def _kind_of(root: Keys) -> tuple[_Kind | None, tuple[Problem, ...]]:
+    """The kind a file says it is; if it says none, the one that its keys show."""
+    node = root.get("therapy")
+    said = node.value if isinstance(node, Text) else None
+    for kind in _KINDS:
+        if said == kind.word:
+            return kind, ()
+    keys = {entry.key for entry in root.entries}
+    shown = next((kind for kind in _KINDS if kind.telling & keys), None)
+    # With a kind that is only guessed the model itself reports what is wrong with this key.
+    if shown is not None and node is None:
+        return replace(shown, word=""), _therapy_problem(root)
+    return shown, _therapy_problem(root)
+
+
+def _therapy_problem(root: Keys) -> tuple[Problem, ...]:
+    missing = root.get("therapy") is None
+    message = "the key 'therapy' is missing" if missing else "this is no kind of therapy"
+    return (
+        problem(
+            root,
+            ("therapy",),
+            "missing" if missing else "value",
+            "FILE-06" if missing else "FILE-07",
+            message,
+            hint="write therapy: stimulation or therapy: infusion",
+        ),
+    )
+
+
+def _validated(
+    kind: _Kind, root: Node, holes: frozenset[str] = frozenset()
+) -> tuple[Therapy | None, tuple[Problem, ...]]:
+    found, problems = validate(kind.model, root, holes)
+    # The kind was settled above, and its own words say more than the model's.
+    others = tuple(p for p in problems if p.location != ("therapy",))
+    return (found.to_therapy() if found else None), others
+
+
+# --- what is left to judge ---------------------------------------------------------------------
+
+_MOST_ROUNDS = 6
+"""Each round may empty a list, which then goes too; no path is deeper than this."""
+
+
+def _pruned(
+    kind: _Kind, root: Keys, problems: tuple[Problem, ...]
+) -> tuple[Keys, tuple[str, ...]] | None:
+    """The tree without what is wrong in it and the paths left out, or ``None`` if too much is."""
+    tree, left_out = root, dict[str, None]()
+    for _ in range(_MOST_ROUNDS):
+        wrong = [p for p in problems if p.what != "between"]
+        if not wrong:
+            return tree, tuple(left_out)
+        unwanted: set[Location] = set()
+        for one in wrong:
+            standin = next((s for s in kind.standins if s[0] == one.location), None)
+            if standin:
+                tree = _with_standin(tree, *standin)
+                continue
+            location = _droppable(kind, one)
+            if location is None:
+                return None
+            unwanted.add(location)
+        for location in sorted(unwanted, key=str):
+            left_out[place_at(tree, location).path] = None
+        pruned = without(tree, unwanted)
+        if not isinstance(pruned, Keys):
+            return None
+        tree = pruned
+        _, problems = _validated(kind, tree)
+    return None
+
+
+def _droppable(kind: _Kind, one: Problem) -> Location | None:
+    """The smallest part around a problem that the rest can be judged without."""
+    if one.what == "extra":
+        return one.location
+    for length in range(len(one.location), 0, -1):
+        location = one.location[:length]
+        if any(_matches(location, pattern) for pattern in kind.droppable):
+            return location
+    return None
+
+
+def _matches(location: Location, pattern: tuple[str, ...]) -> bool:
+    return len(location) == len(pattern) and all(
+        part == "*" or (part == "+" and step != 0) or part == step
+        for step, part in zip(location, pattern, strict=True)
+    )
+
+
+def _with_standin(root: Keys, location: tuple[str, ...], text: str | None) -> Keys:
+    """The tree with a harmless value, or an empty mapping, where a wrong one or none stood."""
+    parent, key = location[:-1], location[-1]
+    node = node_at(root, parent)
+    if not isinstance(node, Keys):
+        return root
+    place = place_at(root, location)
+    value: Node = Text(text, place) if text is not None else Keys((), place)
+    entry = Entry(key, place, value)
+    kept = tuple(other for other in node.entries if other.key != key)
+    changed = replace(node, entries=(*kept, entry))
+    if not parent:
+        return changed
+    entries = (replace(e, value=changed) if e.key == parent[0] else e for e in root.entries)
+    return replace(root, entries=tuple(entries))

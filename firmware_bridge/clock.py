@@ -1,0 +1,150 @@
+"""Time for the road: the real clock, and a virtual one on which a day takes milliseconds.
+
+Sleeping and waiting are plain asyncio (`asyncio.sleep`, `asyncio.timeout`): on a `VirtualLoop`
+they wait on virtual time. Virtual time knows nothing of threads, sockets and ptys; code that
+needs those runs on the real clock.
+"""
+
+import asyncio
+import math
+import selectors
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+VIRTUAL_WALL_START_MS = 1_767_225_600_000
+"""Unix time in ms at which virtual wall clocks start unless told: 2026-01-01T00:00:00Z."""
+
+
+class Clock(Protocol):
+    """Time, and a place for work that blocks."""
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds since some start; never goes back."""
+
+    def wall_ms(self) -> int:
+        """Unix time in ms; jumps when somebody sets the host's clock."""
+
+    async def offload(self, work: Callable[[], T]) -> T:
+        """Does blocking ``work`` where it does not hold up the event loop; returns its result.
+
+        Works are done one at a time, in the order of the calls. Raises what ``work`` raises. A
+        cancelled caller stops waiting: work that has begun goes on to its end, work that has not
+        begun is dropped.
+        """
+
+
+class RealClock:
+    """The host's clocks; blocking work goes to one dedicated thread."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="offload")
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds of the host's monotonic clock."""
+        return time.monotonic_ns()
+
+    def wall_ms(self) -> int:
+        """Unix time of the host in ms."""
+        return time.time_ns() // NS_PER_MS
+
+    async def offload(self, work: Callable[[], T]) -> T:
+        """Does ``work`` on the worker thread (see `Clock.offload`)."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def close(self) -> None:
+        """Ends the worker thread once the work it has begun is done; idempotent."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class Deadlock(RuntimeError):
+    """On virtual time nothing is scheduled and nothing is ready, so nothing can ever happen."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop that never waits: when nothing is ready, its clock jumps to the next deadline.
+
+    The clock is ``now_ns``, integer nanoseconds from 0. The same program runs in the same order
+    every time. Raises Deadlock out of ``run_until_complete`` when nothing is scheduled.
+    """
+
+    _clock_resolution: float
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        super().__init__(_JumpingSelector(self._jump))
+
+    def time(self) -> float:
+        """Virtual seconds since the loop was made; asyncio's own view of ``now_ns``."""
+        return self.now_ns / NS_PER_S
+
+    def _jump(self, timeout: float | None) -> None:
+        if timeout is None:
+            raise Deadlock(
+                "virtual time stands still: nothing is scheduled, and every task waits for "
+                "something that no task will do. Look for a missing reply, an event that is "
+                "never set, or a thread, which virtual time does not wait for."
+            )
+        if timeout > 0:
+            # At least one step: a rest that rounds to nothing would spin for ever.
+            self.now_ns += max(1, round(timeout * NS_PER_S))
+            # asyncio calls a deadline due when it lies below now plus this. Past 97 days a float
+            # of seconds is coarser than asyncio's 1 ns, and no deadline would ever be due.
+            self._clock_resolution = max(1e-9, math.ulp(self.time()))
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Reports what is ready now; when nothing is, jumps instead of waiting."""
+
+    def __init__(self, jump: Callable[[float | None], None]) -> None:
+        super().__init__()
+        self._jump = jump
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready:
+            self._jump(timeout)
+        return ready
+
+
+class VirtualClock:
+    """The clocks of a `VirtualLoop`; blocking work is done at once and takes no time."""
+
+    def __init__(self, loop: VirtualLoop, wall_start_ms: int = VIRTUAL_WALL_START_MS) -> None:
+        self._loop = loop
+        self._wall_start_ms = wall_start_ms
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds since the loop was made."""
+        return self._loop.now_ns
+
+    def wall_ms(self) -> int:
+        """Virtual Unix time in ms."""
+        return self._wall_start_ms + self._loop.now_ns // NS_PER_MS
+
+    def shift_wall(self, by_ms: int) -> None:
+        """Sets the wall clock forward, or back when negative, as somebody at a host might."""
+        self._wall_start_ms += by_ms
+
+    async def offload(self, work: Callable[[], T]) -> T:
+        """Does ``work`` in place, without giving way to other tasks."""
+        return work()
+
+
+def run_virtual(
+    main: Callable[[VirtualClock], Coroutine[Any, Any, T]],
+    wall_start_ms: int = VIRTUAL_WALL_START_MS,
+) -> T:
+    """Runs ``main(clock)`` to its end on a fresh `VirtualLoop`; returns its result.
+
+    Raises what ``main`` raises, and Deadlock.
+    """
+    loop = VirtualLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(main(VirtualClock(loop, wall_start_ms)))

@@ -1,0 +1,363 @@
+"""The whole road for the floors above: connect, plan, apply, stop, sample.
+
+A controller owns one device: its link, its session, its gate and its journal. What only one
+family can do (start, amplitude, impedance; bolus) is in `families/*/controller.py`.
+"""
+
+import asyncio
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from device_profiles.diagnostics import Finding, Verdict, verdict_of
+from device_profiles.errors import DeviceFault, LinkError, Uncertain
+from device_profiles.profile import PumpProfile, StimulatorProfile
+from device_profiles.quantities import Milliseconds
+from firmware_bridge.clock import NS_PER_MS, Clock
+from firmware_bridge.driver import Driver, Sample
+from firmware_bridge.protocol.messages import (
+    AskStatus,
+    Identity,
+    MessageError,
+    ProgramRead,
+    Read,
+    Reply,
+    Stop,
+    StopDepth,
+)
+from firmware_bridge.session import Result, Session, settlement
+from safety.alarms import Alarm
+from safety.commands import Command, Instant, Override, ProgramPump, ProgramStimulator
+from safety.events import Connected, DeviceIdentity, Event, Opened, Raised, Settled
+from safety.events import Stopped as StoppedEvent
+from safety.gate import Gate
+from safety.journal import SCHEMA, Anchor, Disk, open_journal, slow_time_at_end
+from safety.kernel import Ask, State
+from safety.limits import PumpLimits
+from safety.outputs import Output
+from safety.plan import PLAN_LIFE, PlanContent, confirm, plan_digest
+
+SAFE_STATE_POLLS = 50
+SAFE_STATE_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class JournalPlace:
+    """Where the journal of a device is kept."""
+
+    disk: Disk
+    anchor: Anchor
+
+
+def random_id() -> int:
+    """An intent's id: 63 random bits, so that no two of a device's life are alike."""
+    return secrets.randbits(63) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a controller is handed from outside.
+
+    ``journal_of`` gives the place of a serial number's journal, once the device is identified;
+    it may lock the serial number and raise OwnerError.
+    """
+
+    clock: Clock
+    journal_of: Callable[[str], JournalPlace]
+    sound: Callable[[Alarm], None]
+    new_id: Callable[[], int] = random_id
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an `apply` would do: the device's program, the new one, and every objection."""
+
+    identity: DeviceIdentity
+    old: tuple[Output, ...]
+    new: tuple[Output, ...]
+    findings: tuple[Finding, ...]
+    digest: str
+    made: Milliseconds
+    expires: Milliseconds
+
+    @property
+    def verdict(self) -> Verdict:
+        """accepted, needs-reason or refused."""
+        return verdict_of(self.findings)
+
+
+P = TypeVar("P", StimulatorProfile, PumpProfile)
+C = TypeVar("C", ProgramStimulator, ProgramPump)
+
+
+class Controller(ABC, Generic[P, C]):
+    """One device under one owner: `begin` takes charge of it, `close` lets it go."""
+
+    def __init__(
+        self, session: Session, identity: Identity, driver: Driver, profile: P, settings: Settings
+    ) -> None:
+        self.session = session
+        self.profile: P = profile
+        self.identity = DeviceIdentity(
+            identity.family,
+            identity.model,
+            identity.serial,
+            identity.firmware,
+            identity.calibration,
+            identity.speed,
+        )
+        self._boot = identity.boot
+        self._simulated = identity.simulated
+        self._driver = driver
+        self._settings = settings
+        self._clock = settings.clock
+        self._begun_ns = settings.clock.monotonic_ns()
+        self._slow_before = Milliseconds(0)
+        self._gate: Gate | None = None
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """Opens the journal of this serial number and a session; asks after unsettled intents."""
+        place = self._settings.journal_of(self.identity.serial)
+        opened = open_journal(place.disk, place.anchor)
+        self._slow_before = slow_time_at_end(opened.events)
+        self._gate = Gate(opened.journal, opened.events, self._clock.offload, self._settings.sound)
+        problem = opened.problem or self._why_foreign(opened.events)
+        if problem is not None:
+            await self.gate.latch(f"the journal cannot be trusted: {problem}", self.now())
+        elif not opened.events:
+            await self.gate.tell(
+                Opened(
+                    self.now(),
+                    secrets.token_hex(8),
+                    self.identity.serial,
+                    SCHEMA,
+                    self._simulated,
+                )
+            )
+        await self.session.open()
+        await self.gate.tell(Connected(self.now(), self.identity, self._boot))
+        for intent in self.state.unsettled:
+            result = settlement(await self.session.outcome_of(intent.id))
+            await self._record(intent.id, result)
+
+    async def close(self) -> None:
+        """Brings the journal to the disk and closes the link."""
+        try:
+            if self._gate is not None:
+                await self._gate.settle()
+        finally:
+            await self.session.close()
+
+    @property
+    def gate(self) -> Gate:
+        """The gate of this device; there is one once `begin` has run."""
+        if self._gate is None:
+            raise DeviceFault(f"{self.identity.serial} is identified but not taken charge of")
+        return self._gate
+
+    @property
+    def state(self) -> State:
+        """What the judge knows of this device."""
+        return self.gate.state
+
+    def now(self) -> Instant:
+        """This moment on the judge's three clocks; therapy runs at the device's own speed."""
+        elapsed = (self._clock.monotonic_ns() - self._begun_ns) // NS_PER_MS
+        therapy = elapsed * self.identity.speed
+        return Instant(
+            Milliseconds(self._slow_before + therapy),
+            Milliseconds(therapy),
+            Milliseconds(self._clock.wall_ms()),
+        )
+
+    def _why_foreign(self, past: tuple[Event, ...]) -> str | None:
+        """Why a journal that is sound in itself is not this device's."""
+        if not past or not isinstance(past[0], Opened):
+            return None
+        first = past[0]
+        if first.serial != self.identity.serial:
+            return f"it belongs to {first.serial}, and this is {self.identity.serial}"
+        if first.schema != SCHEMA:
+            return f"it is of schema {first.schema}, and this version knows {SCHEMA}"
+        if first.simulated != self._simulated:
+            return "a simulator's journal never serves a real device, nor the other way round"
+        return None
+
+    # --- plan and apply ----------------------------------------------------------------------
+
+    @abstractmethod
+    def outputs_of(self, command: C) -> tuple[Output, ...]:
+        """The Outputs that a programming command asks for."""
+
+    @abstractmethod
+    def limits_of(self, command: C) -> PumpLimits | None:
+        """The limits beyond the profile's that a programming command is judged by."""
+
+    async def read_back(self) -> tuple[Output, ...]:
+        """The active programs as the device holds them, slot by slot."""
+        programs: list[Output] = []
+        for slot in range(self._driver.slots):
+            read = await self.session.query(Read(slot), ProgramRead)
+            if read.slot != slot:
+                raise DeviceFault(f"asked for slot {slot}, the device answered slot {read.slot}")
+            if not read.program:
+                continue
+            try:
+                programs.append(self._driver.program_of(slot, read.program))
+            except MessageError as error:
+                raise DeviceFault(f"the program in slot {slot} is unreadable: {error}") from error
+        return tuple(programs)
+
+    async def plan(self, command: C, patient: str) -> Plan:
+        """What applying this command would change, and every objection; sends only queries."""
+        content = self._content(command, await self.read_back())
+        made = Milliseconds(self._clock.wall_ms() // 1_000 * 1_000)
+        return Plan(
+            self.identity,
+            content.read_back,
+            content.outputs,
+            self.gate.judge(Ask(self.now(), 1, command, patient)),
+            plan_digest(content, made),
+            made,
+            Milliseconds(made + PLAN_LIFE),
+        )
+
+    async def apply(
+        self, command: C, patient: str, digest: str, override: Override | None = None
+    ) -> Result:
+        """Programs the device with exactly what was confirmed, reads it back and compares.
+
+        A stimulator's output is off afterwards; a pump delivers. Raises Refused (a rule; a
+        foreign or expired digest), DeviceFault (it refused, or the read back differs),
+        Uncertain, LinkError.
+        """
+        content = self._content(command, await self.read_back())
+        confirm(digest, content, Milliseconds(self._clock.wall_ms()))
+        await self._prepare_programming()
+        return await self.carry_out(
+            command, patient, override, proof=lambda: self._read_back_equals(content.outputs)
+        )
+
+    async def _prepare_programming(self) -> None:
+        """What a family must lower before its program may change."""
+
+    async def _read_back_equals(self, outputs: tuple[Output, ...]) -> bool:
+        return await self.read_back() == outputs
+
+    def _content(self, command: C, read_back: tuple[Output, ...]) -> PlanContent:
+        return PlanContent(
+            self.outputs_of(command),
+            self.identity,
+            read_back,
+            self.limits_of(command),
+            self.profile,
+            self.state.epoch,
+        )
+
+    # --- therapy -----------------------------------------------------------------------------
+
+    async def carry_out(
+        self,
+        command: Command,
+        patient: str,
+        override: Override | None = None,
+        *,
+        live: bool = False,
+        proof: Callable[[], Awaitable[bool]] | None = None,
+    ) -> Result:
+        """Judges, records, sends and settles one command.
+
+        ``proof`` is a last question to the device that must be answered with yes. Raises
+        Refused, DeviceFault, Uncertain, LinkError. A cancelled caller leaves the intent
+        unsettled: it counts as delivered until the device has been asked.
+        """
+        ask = Ask(self.now(), self._settings.new_id(), command, patient, override)
+        clearance = await self.gate.ask(ask)
+        procedure = self._driver.procedure(clearance.intent)
+        result = await self.session.execute(clearance, procedure, self._driver, live=live)
+        if result.outcome == "delivered" and proof is not None:
+            result = await self._proved(result, proof)
+        await self._record(ask.id, result)
+        if result.error is not None:
+            raise result.error
+        if result.outcome == "UNCERTAIN":
+            raise Uncertain(
+                f"UNCERTAIN: {command.kind} (id {ask.id:#x}): {result.evidence} It counts as "
+                "delivered and nothing more is sent until the device has been asked: connect "
+                "again, for instance with `neuraxis status`"
+            )
+        if result.outcome == "refused":
+            raise DeviceFault(f"{self.identity.serial}: {command.kind}: {result.evidence}")
+        return replace(result, intent_id=ask.id)
+
+    async def _proved(self, result: Result, proof: Callable[[], Awaitable[bool]]) -> Result:
+        try:
+            if await proof():
+                return replace(result, evidence=f"{result.evidence}; read back equal")
+        except LinkError as error:
+            return Result("UNCERTAIN", f"it was committed, but reading it back failed: {error}")
+        text = "the program read back differs from the one that was sent"
+        await self.raise_alarm(Alarm("read-back-differs", "HIGH", "SR-22", text))
+        fault = DeviceFault(f"{self.identity.serial}: {text} (SR-22); stop it and look at it")
+        return Result("UNCERTAIN", text, error=fault)
+
+    async def _record(self, intent_id: int, result: Result) -> None:
+        await self.gate.tell(Settled(self.now(), intent_id, result.outcome, result.evidence))
+        if result.outcome == "UNCERTAIN":
+            text = f"it is not known whether intent {intent_id:#x} was carried out"
+            await self.raise_alarm(Alarm("uncertain", "MEDIUM", "SR-21", text))
+
+    async def raise_alarm(self, alarm: Alarm) -> None:
+        """Records an alarm and sounds it."""
+        await self.gate.tell(Raised(self.now(), alarm))
+
+    # --- stop and watch ----------------------------------------------------------------------
+
+    async def sample(self) -> Sample:
+        """The device's state now."""
+        return self._driver.sample(await self.session.query(AskStatus(), Reply))
+
+    async def stop(self, depth: StopDepth) -> Sample:
+        """Brings the device to its safe state; returns once its status shows it.
+
+        Needs no configuration, no journal and no session. Raises Uncertain, with a HIGH alarm,
+        when the safe state cannot be confirmed.
+        """
+        self.session.end_live()
+        try:
+            await self.session.lower(Stop(depth))
+            sample = await self._until_safe(depth)
+        except (LinkError, DeviceFault) as error:
+            await self._note_stop(depth, confirmed=False)
+            raise Uncertain(f"the stop could not be confirmed: {error} {self.by_itself}") from error
+        if sample is None:
+            await self._note_stop(depth, confirmed=False)
+            raise Uncertain(
+                f"the stop was answered, but {self.identity.serial} does not show its safe state: "
+                "take the device off by hand"
+            )
+        await self._note_stop(depth, confirmed=True)
+        return sample
+
+    by_itself = ""
+    """What the device does by itself when its host is gone, in a sentence."""
+
+    async def _until_safe(self, depth: StopDepth) -> Sample | None:
+        for _ in range(SAFE_STATE_POLLS):
+            sample = await self.sample()
+            if sample.safe and not (depth == "flow" and sample.delivering):
+                return sample
+            await asyncio.sleep(SAFE_STATE_POLL_S)
+        return None
+
+    async def _note_stop(self, depth: StopDepth, *, confirmed: bool) -> None:
+        if self._gate is None:
+            return
+        await self._gate.tell(StoppedEvent(self.now(), depth, confirmed))
+        if not confirmed:
+            text = f"{self.identity.serial}: a stop could not be confirmed"
+            await self.raise_alarm(Alarm("stop-unconfirmed", "HIGH", "SR-32", text))

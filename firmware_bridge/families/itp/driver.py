@@ -1,0 +1,214 @@
+"""The pump family, seen from the host: therapy to Outputs, Outputs to frames, and back."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from device_profiles.errors import DeviceFault
+from device_profiles.formulary import Formulary, StopPolicy
+from device_profiles.quantities import (
+    Milliseconds,
+    MinuteOfDay,
+    NanogramsPerMillilitre,
+    NanoLitres,
+    NanoLitresPerDay,
+    flow_for,
+    volume_for,
+)
+from device_profiles.therapy import InfusionTherapy
+from firmware_bridge.driver import Capabilities, Procedure, Sample, Step
+from firmware_bridge.families.itp.wire import (
+    FAMILY,
+    Bolus,
+    PumpStatus,
+    WireDrug,
+    WirePatientBolus,
+    WirePumpProgram,
+    WireStep,
+)
+from firmware_bridge.protocol.blob import decode_program, digest_of, encode_program
+from firmware_bridge.protocol.messages import (
+    Commit,
+    Done,
+    Reply,
+    Stage,
+    Staged,
+    TherapyRequest,
+)
+from safety.events import Intended
+from safety.outputs import (
+    BolusOutput,
+    DrugInPump,
+    FlowStep,
+    Output,
+    PatientBolusOutput,
+    PumpProgram,
+)
+
+_STRICTEST_LAST: tuple[StopPolicy, ...] = ("may-stop", "hold-basal", "never-stop")
+
+
+def output_of(therapy: InfusionTherapy, formulary: Formulary, wall: Milliseconds) -> PumpProgram:
+    """Compiles a therapy at a wall time, whose UTC offset the pump will run on.
+
+    Doses are rounded down to the device's steps; the plan shows what will really flow.
+    """
+    concentration = therapy.drugs[0].concentration
+    bolus = therapy.patient_bolus
+    return PumpProgram(
+        drugs=tuple(DrugInPump(drug.name, drug.concentration) for drug in therapy.drugs),
+        basal=tuple(
+            FlowStep(step.start, flow_for(step.rate, concentration)) for step in therapy.basal
+        ),
+        utc_offset_min=utc_offset_minutes(therapy.timezone, wall),
+        patient_bolus=PatientBolusOutput(
+            volume_for(bolus.dose, concentration), bolus.over, bolus.lockout, bolus.max_per_24h
+        )
+        if bolus
+        else None,
+        fill_volume=therapy.fill.volume,
+        fill_at_ms=therapy.fill.at_ms,
+        low_reservoir=therapy.fill.low_reservoir,
+        catheter=therapy.catheter.volume,
+        primed=therapy.catheter.primed,
+        stop_policy=_stop_policy(therapy, formulary),
+    )
+
+
+def utc_offset_minutes(timezone: str | None, wall: Milliseconds) -> int:
+    """The offset from UTC in force in a zone at a wall time, minutes; 0 without a zone."""
+    if timezone is None:
+        return 0
+    moment = datetime.fromtimestamp(wall // 1_000, UTC).astimezone(ZoneInfo(timezone))
+    offset = moment.utcoffset()
+    return int(offset.total_seconds()) // 60 if offset else 0
+
+
+def _stop_policy(therapy: InfusionTherapy, formulary: Formulary) -> StopPolicy:
+    """The strictest policy of the mixture's drugs; a drug that nobody knows is never stopped."""
+    entries = [formulary.find(drug.name) for drug in therapy.drugs]
+    policies: list[StopPolicy] = [e.stop_policy if e else "never-stop" for e in entries]
+    return max(policies, key=_STRICTEST_LAST.index)
+
+
+def blob_of(program: PumpProgram) -> bytes:
+    """The bytes of a program as the device keeps them."""
+    bolus = program.patient_bolus
+    return encode_program(
+        WirePumpProgram(
+            drugs=[WireDrug(name=d.name, concentration=d.concentration) for d in program.drugs],
+            basal=[WireStep(start=step.start, flow=step.flow) for step in program.basal],
+            utc_offset_min=program.utc_offset_min,
+            patient_bolus=WirePatientBolus(
+                volume=bolus.volume,
+                over=bolus.over,
+                lockout=bolus.lockout,
+                max_per_24h=bolus.max_per_24h,
+            )
+            if bolus
+            else None,
+            fill_volume=program.fill_volume,
+            fill_at=program.fill_at_ms,
+            low_reservoir=program.low_reservoir,
+            catheter=program.catheter,
+            primed=program.primed,
+            stop_policy=program.stop_policy,
+        )
+    )
+
+
+class PumpDriver:
+    """Driver of the family ``itp``; keeps no state."""
+
+    family = FAMILY
+    capabilities = Capabilities(
+        remembers_ids=True, lease=False, reads_back=True, stages=True, ramps=False, odometer=True
+    )
+    slots = 1
+
+    def procedure(self, intent: Intended) -> Procedure:
+        """The steps that carry out an intent; see `Driver.procedure`."""
+        (output,) = intent.outputs
+        if isinstance(output, BolusOutput):
+            request = Bolus(intent.id, output.volume, output.over)
+            return Procedure(intent.id, (Step(request, Done(intent.id), shows=1),))
+        if not isinstance(output, PumpProgram):
+            raise TypeError(f"a pump cannot show {output.kind}")
+        blob = blob_of(output)
+        digest = digest_of(blob)
+        return Procedure(
+            intent.id,
+            (
+                Step(Stage(0, blob), Staged(0, digest), prepares=0),
+                Step(Commit(intent.id, 1, digest), Done(intent.id), shows=1),
+            ),
+        )
+
+    def matches(self, request: TherapyRequest, outputs: tuple[Output, ...]) -> bool:
+        """Last look; see `Driver.matches`."""
+        (output,) = outputs
+        match request:
+            case Stage():
+                return request.slot == 0 and self.program_of(0, request.program) == output
+            case Commit():
+                return (
+                    isinstance(output, PumpProgram)
+                    and request.slots == 1
+                    and request.digest == digest_of(blob_of(output))
+                )
+            case Bolus():
+                return (
+                    isinstance(output, BolusOutput)
+                    and request.volume == output.volume
+                    and request.over == output.over
+                )
+            case _:
+                return False
+
+    def program_of(self, slot: int, blob: bytes) -> PumpProgram:
+        """The Output of a program that was read back; see `Driver.program_of`."""
+        wire = decode_program(WirePumpProgram, blob)
+        bolus = wire.patient_bolus
+        return PumpProgram(
+            drugs=tuple(
+                DrugInPump(drug.name, NanogramsPerMillilitre(drug.concentration))
+                for drug in wire.drugs
+            ),
+            basal=tuple(
+                FlowStep(MinuteOfDay(step.start), NanoLitresPerDay(step.flow))
+                for step in wire.basal
+            ),
+            utc_offset_min=wire.utc_offset_min,
+            patient_bolus=PatientBolusOutput(
+                NanoLitres(bolus.volume),
+                Milliseconds(bolus.over),
+                Milliseconds(bolus.lockout),
+                bolus.max_per_24h,
+            )
+            if bolus
+            else None,
+            fill_volume=NanoLitres(wire.fill_volume),
+            fill_at_ms=Milliseconds(wire.fill_at),
+            low_reservoir=NanoLitres(wire.low_reservoir),
+            catheter=NanoLitres(wire.catheter),
+            primed=wire.primed,
+            stop_policy=wire.stop_policy,
+        )
+
+    def sample(self, status: Reply) -> Sample:
+        """A status in common words; see `Driver.sample`."""
+        if not isinstance(status, PumpStatus):
+            raise DeviceFault(f"the pump answered a status request with {status!r}")
+        return Sample(
+            clock=Milliseconds(status.clock),
+            boot=status.boot,
+            state=status.state,
+            safe=status.state in ("held", "halted", "empty-program") and status.bolus_id == 0,
+            delivering=status.flow > 0,
+            values={
+                "flow_nL_per_day": status.flow,
+                "delivered_nL": status.delivered,
+                "reservoir_nL": status.reservoir,
+                "patient_boluses": status.patient_boluses,
+            },
+            alarms=tuple(status.alarms),
+        )

@@ -1,0 +1,62 @@
+"""What the factory built the pump for: its own ceilings, whatever any host says.
+
+They are written here on purpose and not read from the device profile: the simulator is the
+witness that the judge was right. A test compares them with the profile.
+"""
+
+from dataclasses import dataclass
+
+from firmware_bridge.families.itp.body import DAY_MS, TUBING_NL
+from firmware_bridge.families.itp.wire import WirePatientBolus, WirePumpProgram
+from firmware_bridge.simulator.firmware import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class PumpFactory:
+    """Ceilings: flows in nL/day, volumes in nL, times in ms."""
+
+    reservoir: int = 20_000_000
+    tubing: int = TUBING_NL
+    flow_min: int = 48_000
+    flow_max: int = 24_000_000
+    lockout_min: int = 60_000
+
+
+FACTORY = PumpFactory()
+
+
+def check_program(program: WirePumpProgram) -> None:
+    """Raises Refusal ``out-of-range`` unless the pump was built for the program."""
+    names = [drug.name for drug in program.drugs]
+    if len(set(names)) != len(names):
+        _refuse("a drug is named twice")
+    starts = [step.start for step in program.basal]
+    if starts != sorted(set(starts)):
+        _refuse("basal steps are not in the order of their minutes")
+    for step in program.basal:
+        if not FACTORY.flow_min <= step.flow <= FACTORY.flow_max:
+            _refuse(f"{step.flow} nL/day is not {FACTORY.flow_min} to {FACTORY.flow_max} nL/day")
+    for volume in (program.fill_volume, program.low_reservoir):
+        if volume > FACTORY.reservoir:
+            _refuse(f"{volume} nL is more than the reservoir's {FACTORY.reservoir} nL")
+    if program.patient_bolus is not None:
+        _check_button(program, program.patient_bolus)
+
+
+def check_bolus(program: WirePumpProgram, volume: int, over: int) -> None:
+    """Raises Refusal ``out-of-range`` unless a bolus fits over the highest basal of the day."""
+    if not volume or not over:
+        _refuse("a bolus has a volume and a time")
+    highest = max(step.flow for step in program.basal)
+    if highest * over + volume * DAY_MS > FACTORY.flow_max * over:
+        _refuse(f"basal and bolus together are over {FACTORY.flow_max} nL/day")
+
+
+def _check_button(program: WirePumpProgram, button: WirePatientBolus) -> None:
+    if button.lockout < max(button.over, FACTORY.lockout_min):
+        _refuse(f"a lockout is at least {FACTORY.lockout_min} ms and the bolus' own time")
+    check_bolus(program, button.volume, button.over)
+
+
+def _refuse(detail: str) -> None:
+    raise Refusal("out-of-range", detail)

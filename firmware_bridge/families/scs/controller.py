@@ -1,0 +1,152 @@
+"""What only a stimulator can do: start, change its amplitude, switch, measure, live on a lease."""
+
+import asyncio
+from dataclasses import replace
+
+from device_profiles.errors import DeviceFault, Refused, UsageError
+from device_profiles.profile import StimulatorProfile
+from device_profiles.quantities import MicroAmps, Ohms
+from firmware_bridge.controller import Controller
+from firmware_bridge.families.scs.wire import (
+    AskImpedance,
+    Impedances,
+    LowerAmplitude,
+    Renew,
+    Renewed,
+)
+from firmware_bridge.protocol.messages import Refused as RefusedByDevice
+from firmware_bridge.session import Result
+from safety.commands import (
+    ChangeAmplitude,
+    MeasureImpedance,
+    Override,
+    ProgramStimulator,
+    StartStimulation,
+)
+from safety.events import Lowered, Measured
+from safety.limits import PumpLimits
+from safety.outputs import ImpedancePulses, Output, Stimulation, StimulatorProgram
+
+RENEWALS_PER_LEASE = 4
+NOBODY = "none"
+"""The patient of a device that holds no program of ours."""
+
+
+class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
+    """One stimulator under one owner."""
+
+    by_itself = "The stimulator ramps to zero by itself when its lease ends."
+
+    def outputs_of(self, command: ProgramStimulator) -> tuple[Output, ...]:
+        """See `Controller.outputs_of`."""
+        return command.programs
+
+    def limits_of(self, command: ProgramStimulator) -> PumpLimits | None:
+        """None: a stimulator's patient limits are in its programs."""
+        return None
+
+    async def _prepare_programming(self) -> None:
+        """The output goes to zero before a program changes (SR-43, SR-44)."""
+        if (await self.sample()).delivering:
+            await self.stop("hold")
+
+    # --- start -------------------------------------------------------------------------------
+
+    def program_named(self, name: str) -> StimulatorProgram:
+        """The verified program of this name; raises Refused."""
+        for program in self.state.programs:
+            if program.name == name:
+                return program
+        names = ", ".join(program.name for program in self.state.programs) or "none"
+        raise Refused(f"{self.identity.serial} holds no program {name!r}; it holds: {names}")
+
+    async def start(self, program: StimulatorProgram, override: Override | None = None) -> Result:
+        """Ramps a verified program up from zero to its own amplitudes.
+
+        The impedances must have been measured within the profile's time. From here on `keep`
+        must renew the lease. Raises as `carry_out`.
+        """
+        stimulation = Stimulation(program, tuple(area.amplitude for area in program.areas))
+        command = StartStimulation(stimulation, self.profile)
+        return await self.carry_out(command, self.state.patient or NOBODY, override, live=True)
+
+    async def measure(self, override: Override | None = None) -> tuple[Ohms, ...]:
+        """Measures each contact; the output must be off. Ohms of E1, E2, …"""
+        test = self.profile.impedance
+        pulses = ImpedancePulses(
+            self.profile.contacts, test.test_current, test.test_width, test.test_pulses
+        )
+        command = MeasureImpedance(pulses, self.profile)
+        result = await self.carry_out(command, self.state.patient or NOBODY, override)
+        found = await self.session.query(AskImpedance(), Impedances)
+        if found.id != result.intent_id or len(found.ohms) != self.profile.contacts:
+            raise DeviceFault(
+                f"{self.identity.serial} answered with another measurement than the one asked for"
+            )
+        ohms = tuple(Ohms(value) for value in found.ohms)
+        await self.gate.tell(Measured(self.now(), result.intent_id, ohms))
+        return ohms
+
+    async def switch(self, name: str, override: Override | None = None) -> Result:
+        """Ramps the running program to zero, then another one up; the stimulator must be on."""
+        program = self.program_named(name)
+        if self.state.running is None:
+            raise Refused("the stimulator's output is off: start it with `neuraxis run`")
+        await self.stop("hold")
+        return await self.start(program, override)
+
+    # --- amplitude ---------------------------------------------------------------------------
+
+    async def set_amplitude(
+        self, area: int | None, amplitude: MicroAmps, override: Override | None = None
+    ) -> Result:
+        """Sets the amplitude of one area of the running program; ``None``: of its only area.
+
+        An amplitude at or below what flows is a de-escalation: it is sent at once and nothing
+        can refuse it. Raises as `carry_out`.
+        """
+        running = self.state.running
+        if running is None:
+            raise Refused("the stimulator's output is off: only a running program has an amplitude")
+        wanted = list(running.amplitudes)
+        wanted[_only_area(running, area)] = amplitude
+        amplitudes = tuple(wanted)
+        if all(new <= old for new, old in zip(amplitudes, running.amplitudes, strict=True)):
+            return await self._lower(running, amplitudes)
+        changed = replace(running, amplitudes=amplitudes)
+        command = ChangeAmplitude(changed, self.profile)
+        return await self.carry_out(command, self.state.patient or NOBODY, override, live=True)
+
+    async def _lower(self, running: Stimulation, amplitudes: tuple[MicroAmps, ...]) -> Result:
+        reply = await self.session.lower(LowerAmplitude(list[int](amplitudes)))
+        if isinstance(reply, RefusedByDevice):
+            raise DeviceFault(f"{self.identity.serial} refused to lower: {reply.detail}")
+        await self.gate.tell(Lowered(self.now(), amplitudes))
+        return Result("delivered", "the amplitudes are falling")
+
+    # --- lease -------------------------------------------------------------------------------
+
+    async def keep_alive(self) -> None:
+        """Renews the lease of the running output until it is stopped or cancelled.
+
+        Raises LinkError or DeviceFault when the device no longer takes it; the device then ramps
+        to zero by itself.
+        """
+        pause = self.profile.lease / RENEWALS_PER_LEASE / 1_000
+        while self.session.is_live:
+            await self.session.renew(Renew(self.profile.lease), Renewed)
+            await asyncio.sleep(pause)
+
+
+def _only_area(running: Stimulation, area: int | None) -> int:
+    count = len(running.amplitudes)
+    if area is None:
+        if count > 1:
+            raise UsageError(
+                f"program {running.program.name!r} has {count} areas: say which, with --area 1 "
+                f"to --area {count}"
+            )
+        return 0
+    if not 1 <= area <= count:
+        raise UsageError(f"program {running.program.name!r} has areas 1 to {count}, not {area}")
+    return area - 1

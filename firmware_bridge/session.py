@@ -1,0 +1,356 @@
+"""One conversation with one device: the only place that writes to a link.
+
+Requests carry a sequence number that the reply echoes; several may be under way at once. Queries
+are repeated on silence. Therapy is written once, only against a Clearance and after the last
+look; when its reply is lost the device is asked what became of the id. Stop is written at once,
+whatever else is under way.
+"""
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, LinkLost, NeuraxisError
+from device_profiles.quantities import Milliseconds
+from firmware_bridge.driver import Driver, Procedure, Step
+from firmware_bridge.links.base import Link
+from firmware_bridge.protocol.frames import FrameDecoder, decode_frame, encode_frame
+from firmware_bridge.protocol.messages import (
+    PROTOCOL_VERSION,
+    AskOutcome,
+    Catalogue,
+    DeEscalation,
+    Envelope,
+    Identify,
+    Identity,
+    Message,
+    MessageError,
+    Open,
+    Opened,
+    OutcomeOf,
+    Query,
+    Refused,
+    Reply,
+    TherapyRequest,
+)
+from safety.clearance import Clearance, ClearanceError
+from safety.events import Outcome
+from safety.outputs import Output
+
+R = TypeVar("R", bound=Reply)
+
+REPLY_TIMEOUT = Milliseconds(500)
+"""How long a reply may take before it counts as lost; link time, never scaled."""
+ATTEMPTS = 3
+STOP_ATTEMPTS = 10
+FRAMES_KEPT = 8
+
+
+@dataclass(slots=True)
+class LinkCounts:
+    """What went over the line; for telemetry and error reports."""
+
+    sent: int = 0
+    received: int = 0
+    damaged: int = 0
+    alien: int = 0
+    timeouts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a procedure, and the device's evidence for it."""
+
+    outcome: Outcome
+    evidence: str
+    settled_by_asking: bool = False
+    intent_id: int = 0
+    error: NeuraxisError | None = None
+    """What to raise, where the outcome alone does not say it."""
+
+
+def random_session() -> int:
+    """A session number that no earlier conversation is likely to have had."""
+    return secrets.randbelow(0xFFFF_FFFF) + 1
+
+
+class Session:
+    """A conversation over an unopened link; `connect` opens it and identifies the device."""
+
+    def __init__(
+        self, link: Link, catalogue: Catalogue, new_session: Callable[[], int] = random_session
+    ) -> None:
+        self.counts = LinkCounts()
+        self._link = link
+        self._catalogue = catalogue
+        self._new_session = new_session
+        self._session = 0
+        self._sequence = 0
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._decoder = FrameDecoder()
+        self._broken: LinkError | None = None
+        self._recent: deque[str] = deque(maxlen=FRAMES_KEPT)
+        self._therapy_turn = asyncio.Lock()
+        self._live: Clearance | None = None
+
+    @property
+    def url(self) -> str:
+        """The link's URL."""
+        return self._link.url
+
+    @property
+    def broken(self) -> LinkError | None:
+        """Why the link is gone, or ``None`` while it stands."""
+        return self._broken
+
+    async def connect(self) -> Identity:
+        """Opens the link and asks who is there; nothing else is sent. Raises LinkError."""
+        await self._link.open(self)
+        try:
+            identity = await self._ask(Identify(), Identity)
+        except BaseException:
+            await self._link.close()
+            raise
+        if identity.protocol != PROTOCOL_VERSION:
+            await self._link.close()
+            raise DeviceFault(
+                f"{self.url}: {identity.serial} speaks protocol {identity.protocol}, this host "
+                f"speaks {PROTOCOL_VERSION}; nothing was sent but the question who it is"
+            )
+        return identity
+
+    async def open(self) -> None:
+        """Opens a session: frames of earlier conversations are refused from here on."""
+        self._session = self._new_session()
+        await self._ask(Open(self._session), Opened)
+
+    async def close(self) -> None:
+        """Closes the link; whoever still waits for a reply hears that it is gone."""
+        self._abandon(LinkLost(f"{self.url} was closed"))
+        await self._link.close()
+
+    # --- queries -----------------------------------------------------------------------------
+
+    async def query(self, query: Query, expected: type[R]) -> R:
+        """Asks, and asks again on silence; raises DeviceSilent, LinkLost, DeviceFault."""
+        return await self._ask(query, expected)
+
+    async def _ask(self, request: Message, expected: type[R]) -> R:
+        """An exchange that may be repeated, since doing it twice is doing it once."""
+        for _ in range(ATTEMPTS):
+            reply = await self._exchange(request)
+            if reply is not None:
+                return self._checked(request, reply, expected)
+        raise self._silence(request)
+
+    # --- de-escalation -----------------------------------------------------------------------
+
+    async def lower(self, request: DeEscalation) -> Reply:
+        """Sends a request of the closed list at once and repeats it until it is answered.
+
+        Nothing waits in front of it and nothing can refuse it on this side. Ends a running
+        output's lease. Raises DeviceSilent or LinkLost when no answer comes.
+        """
+        for _ in range(STOP_ATTEMPTS):
+            reply = await self._exchange(request)
+            if reply is not None:
+                return reply
+        raise self._silence(request)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether an output of this session runs on a lease."""
+        return self._live is not None
+
+    def end_live(self) -> None:
+        """Ends the right to renew a lease: the running output is on its way to zero."""
+        if self._live is not None:
+            self._live.close()
+            self._live = None
+
+    # --- therapy -----------------------------------------------------------------------------
+
+    async def execute(
+        self, clearance: Clearance, procedure: Procedure, driver: Driver, *, live: bool = False
+    ) -> Result:
+        """Sends a procedure step by step, each frame after its last look, each exactly once.
+
+        ``live``: the output it starts runs on a lease, which `renew` may prolong. A cancelled
+        caller leaves the intent unsettled, which is UNCERTAIN. Never raises for a lost reply.
+        """
+        if clearance.intent_id != procedure.intent_id:
+            raise ClearanceError("the procedure belongs to another intent than the clearance")
+        async with self._therapy_turn:
+            result = Result("refused", "the procedure has no step")
+            for step in procedure.steps:
+                result = await self._carry_out(clearance, step, driver)
+                if result.outcome != "delivered":
+                    clearance.close()
+                    return result
+            if live:
+                self._live = clearance
+            else:
+                clearance.close()
+            return result
+
+    async def renew(self, request: TherapyRequest, expected: type[R]) -> R:
+        """Prolongs the lease of the live output; ClearanceError when none is live."""
+        if self._live is None:
+            raise ClearanceError("no output of this session runs on a lease")
+        return await self._ask(request, expected)
+
+    async def outcome_of(self, intent_id: int) -> OutcomeOf:
+        """Asks the device what became of an id, in a new session, so that nothing sent before
+        can still arrive and be carried out."""
+        await self.open()
+        return await self._ask(AskOutcome(intent_id), OutcomeOf)
+
+    async def _carry_out(self, clearance: Clearance, step: Step, driver: Driver) -> Result:
+        if step.prepares is not None:
+            judged: tuple[Output, ...] = (clearance.peek(step.prepares),)
+        else:
+            judged = clearance.take(step.shows)
+        if self._broken is not None:
+            evidence = f"{self._broken} Nothing of this step was sent."
+            return Result("refused", evidence, error=self._broken)
+        try:
+            reply = await self._exchange(
+                step.request, last_look=lambda frame: self._last_look(frame, judged, driver)
+            )
+        except LinkLost as error:
+            if step.prepares is not None:
+                evidence = f"{error} Nothing but staging had been sent."
+                return Result("refused", evidence, error=error)
+            return Result("UNCERTAIN", str(error))
+        if reply == step.proof:
+            return Result("delivered", f"the device answered {type(reply).__name__}")
+        if isinstance(reply, Refused):
+            return Result("refused", f"the device refused: {reply.code}, {reply.detail}")
+        if step.prepares is not None:
+            what = "did not answer" if reply is None else f"answered {reply!r}"
+            return Result("refused", f"the device {what} while staging; nothing was committed")
+        return await self._settle(clearance.intent_id)
+
+    def _last_look(self, frame: bytes, judged: tuple[Output, ...], driver: Driver) -> None:
+        """Decodes the very bytes about to leave; raises ClearanceError if they say otherwise."""
+        body = decode_frame(frame[:-1])
+        envelope = self._catalogue.decode(body) if body is not None else None
+        if (
+            envelope is None
+            or not isinstance(envelope.message, TherapyRequest)
+            or not driver.matches(envelope.message, judged)
+        ):
+            raise ClearanceError(
+                "last look: the bytes about to leave do not say what was judged; nothing was sent"
+            )
+
+    async def _settle(self, intent_id: int) -> Result:
+        """Asks the device what became of an id whose reply is lost."""
+        try:
+            answer = await self.outcome_of(intent_id)
+        except (LinkError, DeviceFault) as error:
+            return Result("UNCERTAIN", f"the reply was lost, and asking failed too: {error}")
+        return settlement(answer)
+
+    # --- the exchange ------------------------------------------------------------------------
+
+    async def _exchange(
+        self, request: Message, last_look: Callable[[bytes], None] | None = None
+    ) -> Reply | None:
+        """Writes one frame once; its reply, or ``None`` on silence. Raises LinkLost."""
+        if self._broken is not None:
+            raise LinkLost(str(self._broken)) from self._broken
+        self._sequence = sequence = self._sequence % 0xFFFF_FFFF + 1
+        frame = encode_frame(self._catalogue.encode(Envelope(self._session, sequence, request)))
+        if last_look is not None:
+            last_look(frame)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Reply] = loop.create_future()
+        self._waiting[sequence] = future
+        self._recent.append(f"> {frame.hex()}")
+        self.counts.sent += 1
+        self._link.write(frame)
+        timer = loop.call_later(REPLY_TIMEOUT / 1_000, self._give_up, sequence)
+        try:
+            return await future
+        except DeviceSilent:
+            return None
+        finally:
+            timer.cancel()
+            self._waiting.pop(sequence, None)
+
+    def _give_up(self, sequence: int) -> None:
+        future = self._waiting.get(sequence)
+        if future is not None and not future.done():
+            self.counts.timeouts += 1
+            future.set_exception(DeviceSilent("no reply"))
+
+    # --- Receiver ----------------------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        """Takes bytes from the link; a reply that nobody waits for is counted and dropped."""
+        for body in self._decoder.feed(data):
+            try:
+                envelope = self._catalogue.decode(body)
+            except MessageError:
+                self.counts.alien += 1
+                continue
+            self._recent.append(f"< {body.hex()}")
+            future = self._waiting.get(envelope.sequence)
+            message = envelope.message
+            if (
+                future is None
+                or future.done()
+                or not isinstance(message, Reply)
+                or envelope.session != self._session
+            ):
+                self.counts.alien += 1
+                continue
+            self.counts.received += 1
+            future.set_result(message)
+        self.counts.damaged = self._decoder.counts.damaged
+
+    def lost(self, error: LinkError) -> None:
+        """Learns that the link is gone."""
+        self._abandon(error)
+
+    def _abandon(self, error: LinkError) -> None:
+        if self._broken is None:
+            self._broken = error
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(LinkLost(str(error)))
+
+    def _checked(self, request: Message, reply: Reply, expected: type[R]) -> R:
+        if isinstance(reply, expected):
+            return reply
+        asked = type(request).__name__
+        if isinstance(reply, Refused):
+            raise DeviceFault(f"{self.url}: refused {asked}: {reply.code}, {reply.detail}")
+        raise DeviceFault(f"{self.url}: answered {asked} with {type(reply).__name__}")
+
+    def _silence(self, request: Message) -> DeviceSilent:
+        frames = "; ".join(self._recent) or "none"
+        return DeviceSilent(
+            f"{self.url} does not answer ({type(request).__name__} was sent and "
+            f"{REPLY_TIMEOUT} ms awaited each time). Check that it is powered, that the port and "
+            f"the baud rate are right and that no other program uses it. Last frames: {frames}"
+        )
+
+
+def settlement(answer: OutcomeOf) -> Result:
+    """What the device's own memory of an id proves."""
+    if answer.state in ("executed", "running", "interrupted"):
+        amount = f", {answer.delivered} nL so far" if answer.delivered else ""
+        return Result(
+            "delivered",
+            f"the reply was lost; asked, the device says: {answer.state}{amount}",
+            settled_by_asking=True,
+        )
+    what = "never saw it" if answer.state == "unknown" else "refused it"
+    return Result(
+        "refused", f"the reply was lost; asked, the device says: it {what}", settled_by_asking=True
+    )

@@ -1,0 +1,95 @@
+"""The owner of a device: one process that opens the port, keeps the journal, answers others."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from device_profiles.errors import OwnerError
+from firmware_bridge.clock import Clock
+from firmware_bridge.controller import JournalPlace, Settings
+from firmware_bridge.families.table import FAMILIES, AnyController, connect
+from firmware_bridge.links.factory import open_link
+from firmware_bridge.links.url import DeviceUrl
+from hil.places import OwnerRecord, Places
+from hil.requests import MAX_LINE, Door
+from safety.alarms import Alarm
+
+
+@asynccontextmanager
+async def own(
+    url: DeviceUrl, places: Places, clock: Clock, sound: Callable[[Alarm], None]
+) -> AsyncIterator[AnyController]:
+    """Takes charge of the device behind a URL for as long as the context lasts.
+
+    Locks the URL before opening it and the serial number after identifying it; from then on
+    other terminals are answered. Raises OwnerError with the first owner's process number.
+    """
+    async with AsyncExitStack() as stack:
+        if url.scheme != "sim":
+            # Every sim:// is a device of its own; all other URLs lead to one device.
+            url_lock = places.lock(_address(url))
+            url_lock.take()
+            stack.callback(url_lock.release)
+
+        def journal_of(serial: str) -> JournalPlace:
+            serial_lock = places.lock(serial)
+            serial_lock.take()
+            stack.callback(serial_lock.release)
+            return places.journal_of(serial)
+
+        settings = Settings(clock=clock, journal_of=journal_of, sound=sound)
+        controller = await connect(open_link(url, clock), url.serial, settings)
+        stack.push_async_callback(controller.close)
+        if hasattr(asyncio, "start_unix_server"):
+            await stack.enter_async_context(_door(controller, url, places))
+        yield controller
+
+
+@asynccontextmanager
+async def _door(controller: AnyController, url: DeviceUrl, places: Places) -> AsyncIterator[None]:
+    """The socket on which other terminals ask, announced while it is open."""
+    serial = controller.identity.serial
+    path = places.socket_path(serial)
+    path.unlink(missing_ok=True)
+    server = await asyncio.start_unix_server(
+        Door(controller).answer, path=str(path), limit=MAX_LINE
+    )
+    path.chmod(0o600)
+    record = OwnerRecord(
+        os.getpid(),
+        url.text,
+        serial,
+        FAMILIES[controller.identity.family].name,
+        str(path),
+        str(places.journal_path(serial)),
+    )
+    places.announce(record)
+    try:
+        yield
+    finally:
+        places.withdraw(serial)
+        server.close()
+        path.unlink(missing_ok=True)
+
+
+def find_owner(places: Places, url: DeviceUrl | None, family: str | None) -> OwnerRecord | None:
+    """The running owner that a request is meant for; ``None`` if there is none.
+
+    Raises OwnerError when several run and nothing says which is meant.
+    """
+    owners = [
+        owner
+        for owner in places.owners()
+        if (url is None or owner.url == url.text or owner.serial == url.serial)
+        and (family is None or owner.family == family)
+    ]
+    if len(owners) > 1:
+        listed = "; ".join(f"{owner.serial} at {owner.url}" for owner in owners)
+        raise OwnerError(f"several devices are owned: {listed}. Say which, with --device URL")
+    return owners[0] if owners else None
+
+
+def _address(url: DeviceUrl) -> str:
+    """A URL without its demands: what two owners of one port have in common."""
+    return url.text.partition("?")[0]

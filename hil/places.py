@@ -1,0 +1,146 @@
+"""Where things lie in the user's state folder, and the locks that make an owner the only one."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote
+
+from filelock import FileLock, Timeout
+
+from device_profiles.errors import OwnerError
+from firmware_bridge.controller import JournalPlace
+from safety.journal import Anchor, FileDisk
+
+SOCKET_PATH_MAX = 100
+"""Bytes of a Unix socket's path that every system takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRecord:
+    """A running owner, as other terminals find it."""
+
+    pid: int
+    url: str
+    serial: str
+    family: str
+    socket: str
+    journal: str
+
+
+class Places:
+    """The user's state folder; nobody else may read it."""
+
+    def __init__(self, root: Path, journal: Path | None = None) -> None:
+        self._root = root
+        self._journal = journal
+
+    def _folder(self, name: str) -> Path:
+        folder = self._root / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def journal_path(self, serial: str) -> Path:
+        """The journal of a serial number, wherever the person wants it."""
+        if self._journal is not None:
+            return self._journal
+        return self._folder("journals") / f"{quote(serial, safe='')}.journal"
+
+    def anchor_of(self, journal: Path) -> Anchor:
+        """The anchor of a journal: in the state folder, so that it is apart from the journal."""
+        name = sha256(str(journal.resolve()).encode()).hexdigest()[:24]
+        return Anchor(self._folder("anchors") / name)
+
+    def journal_of(self, serial: str) -> JournalPlace:
+        """The place of a serial number's journal."""
+        path = self.journal_path(serial)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return JournalPlace(FileDisk(path), self.anchor_of(path))
+
+    # --- owners ------------------------------------------------------------------------------
+
+    def lock(self, what: str) -> "OwnerLock":
+        """The lock of a URL or of a serial number; not yet taken."""
+        name = sha256(what.encode()).hexdigest()[:24]
+        return OwnerLock(self._folder("locks") / name, what)
+
+    def announce(self, record: OwnerRecord) -> None:
+        """Lets other terminals find an owner."""
+        path = self._owner_path(record.serial)
+        draft = path.with_suffix(".new")
+        draft.write_text(json.dumps(asdict(record)), "utf-8")
+        draft.replace(path)
+
+    def withdraw(self, serial: str) -> None:
+        """The owner is gone."""
+        self._owner_path(serial).unlink(missing_ok=True)
+
+    def owners(self) -> tuple[OwnerRecord, ...]:
+        """The owners that run now; what a killed one left behind is cleared away."""
+        records = []
+        for path in sorted(self._folder("owners").glob("*.json")):
+            try:
+                record = OwnerRecord(**json.loads(path.read_text("utf-8")))
+            except (OSError, ValueError, TypeError):
+                continue
+            if self.lock(record.serial).is_taken():
+                records.append(record)
+            else:
+                path.unlink(missing_ok=True)
+        return tuple(records)
+
+    def socket_path(self, serial: str) -> Path:
+        """The owner's socket; in a folder that only its user can enter."""
+        name = sha256(serial.encode()).hexdigest()[:12] + ".sock"
+        path = self._folder("sockets") / name
+        if len(os.fsencode(path)) > SOCKET_PATH_MAX:
+            raise OwnerError(
+                f"the state folder's path is too long for a socket ({path}); set XDG_STATE_HOME "
+                "to a shorter one"
+            )
+        return path
+
+    def _owner_path(self, serial: str) -> Path:
+        return self._folder("owners") / f"{quote(serial, safe='')}.json"
+
+
+class OwnerLock:
+    """A lock that names its holder; the system frees it when the holder dies."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self._what = what
+        self._lock = FileLock(path.with_suffix(".lock"))
+        self._holder = path.with_suffix(".pid")
+
+    def take(self) -> None:
+        """Takes the lock or raises OwnerError with the holder's process number."""
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OwnerError(
+                f"{self._what} already has an owner: process {self._read_holder()}. One process "
+                "owns a device; ask it with `neuraxis status`, `stop`, …, or end it first"
+            ) from None
+        self._holder.write_text(str(os.getpid()), "ascii")
+
+    def is_taken(self) -> bool:
+        """Whether another process, or this one, holds it now."""
+        if self._lock.is_locked:
+            return True
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        self._lock.release()
+        return False
+
+    def release(self) -> None:
+        """Gives the lock back; idempotent."""
+        self._lock.release()
+
+    def _read_holder(self) -> str:
+        try:
+            return self._holder.read_text("ascii").strip() or "unknown"
+        except OSError:
+            return "unknown"

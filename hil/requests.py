@@ -1,0 +1,257 @@
+"""What other terminals may ask of an owner, and how it answers: one line of JSON each way."""
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from device_profiles.errors import (
+    NeuraxisError,
+    OwnerError,
+    Refused,
+    UsageError,
+)
+from device_profiles.quantities import Femtograms, MicroAmps, Milliseconds
+from device_profiles.therapy import contact_name
+from firmware_bridge.families.itp.controller import PumpController
+from firmware_bridge.families.scs.controller import StimulatorController
+from firmware_bridge.families.table import AnyController
+from hil.exit_codes import DONE, code_of
+from hil.places import OwnerRecord
+from safety.commands import Override
+
+MAX_LINE = 65_536
+ANSWER_TIMEOUT_S = 30.0
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Reason(_Model):
+    """A person's reason to pass soft findings."""
+
+    rules: list[str]
+    user: str
+    reason: str
+
+
+class StatusRequest(_Model):
+    """How is the device?"""
+
+    request: Literal["status"] = "status"
+
+
+class StopRequest(_Model):
+    """Bring the device to its safe state."""
+
+    request: Literal["stop"] = "stop"
+    depth: Literal["hold", "policy", "flow"] = "policy"
+
+
+class BolusRequest(_Model):
+    """Deliver a dose of the first drug (fg) over a time (ms)."""
+
+    request: Literal["bolus"] = "bolus"
+    dose: int
+    over: int
+    reason: Reason | None = None
+
+
+class AmplitudeRequest(_Model):
+    """Set an area's amplitude (uA); area from 1, or the only one."""
+
+    request: Literal["amplitude"] = "amplitude"
+    amplitude: int
+    area: int | None = None
+    reason: Reason | None = None
+
+
+class SwitchRequest(_Model):
+    """Change to another program of the running stimulator."""
+
+    request: Literal["switch"] = "switch"
+    program: str
+    reason: Reason | None = None
+
+
+class ImpedanceRequest(_Model):
+    """Measure the contacts."""
+
+    request: Literal["impedance"] = "impedance"
+    reason: Reason | None = None
+
+
+Request = Annotated[
+    StatusRequest
+    | StopRequest
+    | BolusRequest
+    | AmplitudeRequest
+    | SwitchRequest
+    | ImpedanceRequest,
+    Field(discriminator="request"),
+]
+_REQUESTS: TypeAdapter[Request] = TypeAdapter(Request)
+
+
+class Answer(_Model):
+    """What came of a request: the exit code it amounts to, a sentence, and the figures."""
+
+    code: int
+    text: str
+    data: dict[str, Any] = {}
+
+
+# --- the owner's side --------------------------------------------------------------------------
+
+
+async def serve(controller: AnyController, request: Request) -> Answer:
+    """Carries out a request; every refusal and failure becomes an answer."""
+    try:
+        return await _serve(controller, request)
+    except NeuraxisError as error:
+        findings = error.findings if isinstance(error, Refused) else ()
+        return Answer(
+            code=code_of(error),
+            text=str(error),
+            data={"findings": [asdict(finding) for finding in findings]},
+        )
+
+
+async def _serve(controller: AnyController, request: Request) -> Answer:
+    match request:
+        case StatusRequest():
+            return await _status(controller)
+        case StopRequest():
+            sample = await controller.stop(request.depth)
+            what = _stopped(controller, sample.state)
+            return Answer(code=DONE, text=what, data={"state": sample.state})
+        case BolusRequest():
+            pump = _pump(controller)
+            result = await pump.bolus(
+                Femtograms(request.dose), Milliseconds(request.over), _override(request.reason)
+            )
+        case AmplitudeRequest():
+            stimulator = _stimulator(controller)
+            result = await stimulator.set_amplitude(
+                request.area, MicroAmps(request.amplitude), _override(request.reason)
+            )
+        case SwitchRequest():
+            stimulator = _stimulator(controller)
+            result = await stimulator.switch(request.program, _override(request.reason))
+        case ImpedanceRequest():
+            stimulator = _stimulator(controller)
+            ohms = await stimulator.measure(_override(request.reason))
+            table = {contact_name(number): value for number, value in enumerate(ohms, start=1)}
+            return Answer(code=DONE, text=f"{len(ohms)} contacts measured", data={"ohms": table})
+    return Answer(
+        code=DONE,
+        text=f"{result.outcome}: {result.evidence}",
+        data={"outcome": result.outcome, "id": result.intent_id},
+    )
+
+
+async def _status(controller: AnyController) -> Answer:
+    sample = await controller.sample()
+    state = controller.state
+    return Answer(
+        code=DONE,
+        text=f"{controller.identity.serial} is {sample.state}",
+        data={
+            "schema": "neuraxis.status/1",
+            "serial": controller.identity.serial,
+            "model": controller.identity.model,
+            "url": controller.session.url,
+            "patient": state.patient,
+            "state": sample.state,
+            "delivering": sample.delivering,
+            "values": sample.values,
+            "alarms": list(sample.alarms),
+            "unsettled": [
+                {"id": intent.id, "command": intent.command} for intent in state.unsettled
+            ],
+            "latched": state.latched,
+        },
+    )
+
+
+def _stopped(controller: AnyController, state: str) -> str:
+    if isinstance(controller, StimulatorController):
+        return "stopped and confirmed: the stimulator's output is zero"
+    words = {
+        "held": "boluses and button closed, the basal goes on as its drug's policy asks",
+        "halted": "no flow",
+        "empty-program": "nothing is programmed, nothing flows",
+    }
+    return f"stopped and confirmed: {words.get(state, state)}"
+
+
+def _pump(controller: AnyController) -> PumpController:
+    if not isinstance(controller, PumpController):
+        raise UsageError(f"{controller.identity.serial} is a stimulator: it gives no bolus")
+    return controller
+
+
+def _stimulator(controller: AnyController) -> StimulatorController:
+    if not isinstance(controller, StimulatorController):
+        raise UsageError(f"{controller.identity.serial} is a pump: it has no electrodes")
+    return controller
+
+
+def _override(reason: Reason | None) -> Override | None:
+    if reason is None:
+        return None
+    return Override(tuple(reason.rules), reason.user, reason.reason)
+
+
+class Door:
+    """The owner's socket: requests of other terminals, one line each, judged like its own."""
+
+    def __init__(self, controller: AnyController) -> None:
+        self._controller = controller
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serves one connection: one request, one answer."""
+        try:
+            line = await reader.readline()
+            try:
+                request = _REQUESTS.validate_json(line)
+            except ValidationError as error:
+                text = f"not a request this owner knows: {error.error_count()} errors"
+                answer = Answer(code=code_of(UsageError()), text=text)
+            else:
+                answer = await serve(self._controller, request)
+            writer.write(answer.model_dump_json().encode() + b"\n")
+            await writer.drain()
+        except (OSError, ValueError):
+            # The asker hung up or sent a line without end; what it asked for is in the journal.
+            return
+        finally:
+            writer.close()
+
+
+# --- the asker's side --------------------------------------------------------------------------
+
+
+async def ask_owner(owner: OwnerRecord, request: Request) -> Answer:
+    """Asks a running owner; raises OwnerError when it is gone or does not answer."""
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            reader, writer = await asyncio.open_unix_connection(owner.socket, limit=MAX_LINE)
+            try:
+                writer.write(request.model_dump_json().encode() + b"\n")
+                await writer.drain()
+                line = await reader.readline()
+            finally:
+                writer.close()
+        return Answer.model_validate_json(line)
+    except TimeoutError as error:
+        raise OwnerError(
+            f"process {owner.pid}, which owns {owner.serial}, did not answer within "
+            f"{ANSWER_TIMEOUT_S:.0f} s"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise OwnerError(
+            f"process {owner.pid}, which owns {owner.serial}, cannot be reached: {error}"
+        ) from error

@@ -1,0 +1,67 @@
+"""The Clearance: the receipt of a durable intent, and the only key to a device's output."""
+
+from device_profiles.errors import NeuraxisError
+from safety.events import Intended
+from safety.journal import Receipt
+from safety.outputs import Output
+
+
+class ClearanceError(NeuraxisError):
+    """Something was about to be sent that is not what was judged and recorded."""
+
+
+class Clearance:
+    """Lets the Outputs of one recorded intent pass, in order.
+
+    It is made from the journal's receipt, so nobody can hold one for a dose that is not on the
+    disk. Within Python this stops mistakes, not malice.
+    """
+
+    __slots__ = ("_closed", "_intent", "_next")
+
+    def __init__(self, receipt: Receipt) -> None:
+        self._intent = receipt.event
+        self._next = 0
+        self._closed = False
+
+    @property
+    def intent_id(self) -> int:
+        """The id of the intent, which the device remembers."""
+        return self._intent.id
+
+    @property
+    def intent(self) -> Intended:
+        """The recorded intent."""
+        return self._intent
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The Outputs that were judged."""
+        return self._intent.outputs
+
+    def peek(self, index: int) -> Output:
+        """The judged Output ``index``, for a frame that prepares it but shows nothing yet.
+
+        Raises ClearanceError when the clearance is used up.
+        """
+        self._require(index + 1)
+        return self.outputs[index]
+
+    def take(self, count: int) -> tuple[Output, ...]:
+        """The next ``count`` Outputs, for the frame that shows them; each passes once.
+
+        Raises ClearanceError when fewer are left or the clearance is closed.
+        """
+        first, self._next = self._next, self._next + count
+        self._require(self._next)
+        return self.outputs[first : self._next]
+
+    def _require(self, count: int) -> None:
+        if self._closed or count > len(self.outputs):
+            raise ClearanceError(
+                f"intent {self.intent_id:#x}: nothing more may be sent under its clearance"
+            )
+
+    def close(self) -> None:
+        """Ends the clearance: nothing more passes under it."""
+        self._closed = True

@@ -1,0 +1,112 @@
+"""What a person or a program may ask for, with all that is needed to judge it.
+
+Everything here is *therapy* and passes the kernel. Stopping and lowering are not here: a
+de-escalation is never judged, so nothing can refuse it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from device_profiles.formulary import Formulary
+from device_profiles.profile import PumpProfile, StimulatorProfile
+from device_profiles.quantities import Milliseconds
+from device_profiles.therapy import InfusionTherapy
+from safety.outputs import BolusOutput, ImpedancePulses, PumpProgram, Stimulation, StimulatorProgram
+
+CommandKind = Literal[
+    "program-stimulator",
+    "start-stimulation",
+    "change-amplitude",
+    "measure-impedance",
+    "program-pump",
+    "give-bolus",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One moment on three clocks, handed in by the floor above; ms.
+
+    ``slow`` never runs ahead of real therapy time and stands still while the host is off: it
+    decides lockouts and windows. ``fast`` never runs behind: it decides ages and watchdogs.
+    ``wall`` is Unix time and labels entries; it decides nothing.
+    """
+
+    slow: Milliseconds
+    fast: Milliseconds
+    wall: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A person's reason to pass soft findings of these rules, for this one command."""
+
+    rules: tuple[str, ...]
+    user: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramStimulator:
+    """Replace all programs of a stimulator; its output stays off."""
+
+    programs: tuple[StimulatorProgram, ...]
+    profile: StimulatorProfile
+    kind: Literal["program-stimulator"] = "program-stimulator"
+
+
+@dataclass(frozen=True, slots=True)
+class StartStimulation:
+    """Ramp a program of the stimulator up from zero to its amplitudes."""
+
+    stimulation: Stimulation
+    profile: StimulatorProfile
+    kind: Literal["start-stimulation"] = "start-stimulation"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeAmplitude:
+    """Raise or change the amplitudes of the running program; nothing else may differ."""
+
+    stimulation: Stimulation
+    profile: StimulatorProfile
+    kind: Literal["change-amplitude"] = "change-amplitude"
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureImpedance:
+    """Send test pulses through each contact."""
+
+    pulses: ImpedancePulses
+    profile: StimulatorProfile
+    kind: Literal["measure-impedance"] = "measure-impedance"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramPump:
+    """Replace a pump's program."""
+
+    program: PumpProgram
+    therapy: InfusionTherapy
+    profile: PumpProfile
+    formulary: Formulary
+    kind: Literal["program-pump"] = "program-pump"
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBolus:
+    """Deliver one bolus on top of the verified basal."""
+
+    bolus: BolusOutput
+    profile: PumpProfile
+    kind: Literal["give-bolus"] = "give-bolus"
+
+
+Command = (
+    ProgramStimulator
+    | StartStimulation
+    | ChangeAmplitude
+    | MeasureImpedance
+    | ProgramPump
+    | GiveBolus
+)

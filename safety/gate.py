@@ -1,0 +1,130 @@
+"""The gate: the shell around the kernel. It records, grants, refuses, and latches.
+
+It is the only maker of a Clearance. It reads no clock: time is handed in.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from device_profiles.diagnostics import Finding
+from device_profiles.errors import Refused
+from safety.alarms import Alarm
+from safety.clearance import Clearance
+from safety.commands import Instant
+from safety.events import Event, Intended, Latched, Raised
+from safety.journal import Journal, JournalError, Receipt
+from safety.kernel import Ask, Effect, Record, Refuse, Sound, State, judge, step
+
+T = TypeVar("T")
+
+
+class Offload(Protocol):
+    """Runs what blocks: on a worker thread in real time, inline in virtual time."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+class Gate:
+    """Asks the kernel, keeps the journal, hands out Clearances; one for each device."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        past: tuple[Event, ...],
+        offload: Offload,
+        sound: Callable[[Alarm], None],
+    ) -> None:
+        self._journal = journal
+        self._offload = offload
+        self._sound = sound
+        self._turn = asyncio.Lock()
+        self._state = State()
+        for event in past:
+            self._state, _ = step(self._state, event)
+
+    @property
+    def state(self) -> State:
+        """What the judge knows now."""
+        return self._state
+
+    def judge(self, ask: Ask) -> tuple[Finding, ...]:
+        """Every objection the kernel would have, without deciding or recording."""
+        return judge(self._state, ask)
+
+    async def ask(self, ask: Ask) -> Clearance:
+        """Judges a request; returns its Clearance once the intent is on the disk.
+
+        Raises Refused with every finding when a rule objects or the journal cannot be written.
+        """
+        async with self._turn:
+            _, effects = step(self._state, ask)
+            (effect,) = effects
+            assert isinstance(effect, Record)
+            if not isinstance(effect.event, Intended):
+                self._note(effect.event)
+                _, refusals = step(self._state, effect.event)
+                raise _refusal(refusals)
+            receipt = await self._commit(effect.event, ask.at)
+            self._state, _ = step(self._state, receipt.event)
+            return Clearance(receipt)
+
+    async def tell(self, event: Event) -> None:
+        """Takes in what happened; the entry is written now and reaches the disk soon."""
+        async with self._turn:
+            self._note(event)
+            self._state, effects = step(self._state, event)
+            self._perform(effects)
+
+    async def latch(self, reason: str, at: Instant) -> None:
+        """No bolus and no increase from here on; stopping still works."""
+        async with self._turn:
+            self._latch(reason, at)
+
+    async def settle(self) -> None:
+        """Brings all entries to the disk and the anchor up to date."""
+        async with self._turn:
+            try:
+                await self._offload(self._journal.settle)
+            except JournalError:
+                # The journal has latched itself; every later intent is refused with the reason.
+                return
+
+    async def _commit(self, intent: Intended, at: Instant) -> Receipt:
+        try:
+            return await self._offload(lambda: self._journal.commit(intent))
+        except JournalError as error:
+            self._latch(str(error), at)
+            raise Refused(
+                str(error),
+                (Finding(rule="SR-56", severity="hard", path="journal", message=str(error)),),
+            ) from error
+
+    def _note(self, event: Event) -> None:
+        """Appends an event whose loss could only make us count more; a failure latches."""
+        try:
+            self._journal.append(event)
+        except JournalError as error:
+            self._latch(str(error), event.at)
+
+    def _latch(self, reason: str, at: Instant) -> None:
+        if self._state.latched is not None:
+            return
+        self._state, _ = step(self._state, Latched(at, reason))
+        alarm = Alarm("journal-latched", "MEDIUM", "SR-56", reason)
+        self._state, effects = step(self._state, Raised(at, alarm))
+        self._perform(effects)
+
+    def _perform(self, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
+            if isinstance(effect, Sound):
+                self._sound(effect.alarm)
+
+
+def _refusal(effects: tuple[Effect, ...]) -> Refused:
+    findings = tuple(f for effect in effects if isinstance(effect, Refuse) for f in effect.findings)
+    hard = [finding for finding in findings if finding.severity != "soft"]
+    first = (hard or list(findings))[0]
+    needs = "refused" if hard else "needs a reason (--override RULE --reason TEXT)"
+    more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
+    return Refused(f"{needs}: {first.rule}, {first.message}{more}", findings)

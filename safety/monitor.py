@@ -1,0 +1,160 @@
+"""The monitor's judgement: what a device shows against what was granted. Pure, in integers.
+
+It never sees commands, only the device's own evidence and the verified program, so it finds what
+the kernel cannot: a device that does something else than it was told.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from device_profiles.notation import write_current, write_volume
+from device_profiles.profile import PumpProfile
+from device_profiles.quantities import (
+    DAY_MS,
+    MILLION,
+    MINUTE_MS,
+    MicroAmps,
+    Milliseconds,
+    NanoLitres,
+    divide_up,
+    widened,
+)
+from safety.alarms import Alarm, Priority, by_priority
+from safety.outputs import PumpProgram, Stimulation
+
+UNDER_DELIVERY_AFTER = Milliseconds(5 * MINUTE_MS)
+"""How long too little must last before it is an alarm [Open PCA R6.4.0(2): 5 min for basal]."""
+ODOMETER_SLACK = NanoLitres(2)
+"""What two readings, each rounded once, may differ by."""
+
+_DEVICE_ALARMS: dict[str, Priority] = {
+    "motor-stall": "HIGH",
+    "reservoir-empty": "HIGH",
+    "reservoir-low": "LOW",
+    "battery-low": "LOW",
+    "lease-ended": "MEDIUM",
+    "reset": "MEDIUM",
+    "out-of-compliance": "MEDIUM",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StimulatorReading:
+    """What a stimulator says flows now, one amplitude for each area."""
+
+    on: bool
+    amplitudes: tuple[MicroAmps, ...]
+    alarms: tuple[str, ...]
+    age: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class PumpReading:
+    """A pump's odometer at its own clock (ms of Unix time), and its count of patient boluses."""
+
+    clock: Milliseconds
+    delivered: NanoLitres
+    patient_boluses: int
+    alarms: tuple[str, ...]
+    age: Milliseconds
+
+
+def judge_stimulator(
+    running: Stimulation | None, reading: StimulatorReading, stale_after: Milliseconds
+) -> tuple[Alarm, ...]:
+    """Alarms of one reading of a stimulator, highest first (SR-52, SR-54)."""
+    alarms = [*_stale(reading.age, stale_after), *_of_the_device(reading.alarms)]
+    if running is None and (reading.on or any(reading.amplitudes)):
+        text = "the stimulator's output is on, and nobody started it"
+        alarms.append(Alarm("delivery-without-intent", "HIGH", "SR-54", text))
+    elif running is not None:
+        for number, (seen, granted) in enumerate(
+            zip(reading.amplitudes, running.amplitudes, strict=False), start=1
+        ):
+            if seen > granted:
+                text = (
+                    f"area {number} shows {write_current(seen)}, granted were "
+                    f"{write_current(granted)}"
+                )
+                alarms.append(Alarm("over-plan", "HIGH", "SR-54", text))
+    return by_priority(alarms)
+
+
+def judge_pump(
+    program: PumpProgram,
+    boluses: Sequence[NanoLitres],
+    first: PumpReading,
+    now: PumpReading,
+    profile: PumpProfile,
+) -> tuple[Alarm, ...]:
+    """Alarms of a pump's reading against an earlier one of the same program (SR-52, SR-54).
+
+    ``boluses`` are the volumes granted by the host that may lie between the readings. Only a pump
+    that runs its basal throughout is judged for too little.
+    """
+    stale_after = Milliseconds(3 * profile.poll)
+    alarms = [*_stale(now.age, stale_after), *_of_the_device(now.alarms)]
+    delivered = now.delivered - first.delivered
+    if delivered < 0 or now.clock < first.clock:
+        text = "the pump's odometer or clock went backwards: what it says cannot be trusted"
+        alarms.append(Alarm("odometer-fell", "HIGH", "SR-54", text))
+        return by_priority(alarms)
+    basal = scheduled(program, first.clock, now.clock)
+    presses = now.patient_boluses - first.patient_boluses
+    button = program.patient_bolus.volume * presses if program.patient_bolus else 0
+    most = widened(divide_up(basal, DAY_MS) + button + sum(boluses), profile.accuracy)
+    least = basal * (MILLION - profile.accuracy) // (DAY_MS * MILLION)
+    if delivered > most + ODOMETER_SLACK:
+        text = (
+            f"{write_volume(NanoLitres(delivered))} delivered, at most "
+            f"{write_volume(NanoLitres(most))} planned, accuracy included"
+        )
+        alarms.append(Alarm("over-delivery", "HIGH", "SR-54", text))
+    lasted = now.clock - first.clock
+    if lasted >= UNDER_DELIVERY_AFTER and delivered + ODOMETER_SLACK < least:
+        priority: Priority = "HIGH" if program.stop_policy == "never-stop" else "MEDIUM"
+        text = (
+            f"only {write_volume(NanoLitres(delivered))} delivered, at least "
+            f"{write_volume(NanoLitres(least))} planned"
+        )
+        alarms.append(Alarm("under-delivery", priority, "SR-54", text))
+    return by_priority(alarms)
+
+
+def scheduled(program: PumpProgram, start: Milliseconds, end: Milliseconds) -> int:
+    """The integral of the basal between two times of the pump's clock, in nL/day x ms, exact."""
+    return _integral(program, end) - _integral(program, start)
+
+
+def _integral(program: PumpProgram, clock: Milliseconds) -> int:
+    """The integral from the local midnight of day 0 of Unix time up to ``clock``."""
+    local = clock + program.utc_offset_min * MINUTE_MS
+    days, moment = divmod(local, DAY_MS)
+    return days * _of_a_day(program, DAY_MS) + _of_a_day(program, moment)
+
+
+def _of_a_day(program: PumpProgram, moment: int) -> int:
+    """The integral from midnight to a moment of the day, ms; the last step wraps around."""
+    starts = [step.start * MINUTE_MS for step in program.basal]
+    flows = [step.flow for step in program.basal]
+    borders = [0, *starts, DAY_MS]
+    along = [flows[-1], *flows]
+    return sum(
+        flow * (min(moment, end) - begin)
+        for flow, begin, end in zip(along, borders, borders[1:], strict=True)
+        if begin < moment and begin < end
+    )
+
+
+def _stale(age: Milliseconds, stale_after: Milliseconds) -> list[Alarm]:
+    if age <= stale_after:
+        return []
+    text = f"the last reading is {age} ms old; it is not shown as live"
+    return [Alarm("telemetry-stale", "MEDIUM", "SR-52", text)]
+
+
+def _of_the_device(names: Sequence[str]) -> list[Alarm]:
+    return [
+        Alarm(name, _DEVICE_ALARMS.get(name, "MEDIUM"), "SR-55", f"the device reports: {name}")
+        for name in names
+    ]
