@@ -10,7 +10,7 @@ from device_profiles.errors import UsageError
 from device_profiles.fields import Written
 from device_profiles.notation import NotationError
 from device_profiles.placed import Keys
-from device_profiles.placed_models import FileModel, in_order, no_mapping, validate
+from device_profiles.placed_models import FileModel, in_order, no_mapping, reported, validate
 from device_profiles.rendering import render_findings
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -51,8 +51,9 @@ def read_facts(model: type[Model], document: Document) -> Model:
         raise DataFileError(document, document.findings)
     if not isinstance(document.root, Keys):
         raise DataFileError(document, in_order((*document.findings, no_mapping(document))))
-    facts, problems = validate(model, document.root, document.holes)
-    findings = in_order((*document.findings, *(problem.finding for problem in problems)))
+    facts, problems = validate(model, document.root)
+    shown = reported(problems, document.holes)
+    findings = in_order((*document.findings, *(problem.finding for problem in shown)))
     if facts is None or findings:
         raise DataFileError(document, findings)
     return facts

@@ -44,9 +44,12 @@ def refusal(rule: str, message: str, hint: str | None = None) -> PydanticCustomE
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Written:
-    """A field whose text is read by ``parse``, which raises `NotationError`."""
+    """A field whose text is read by ``parse``, which raises `NotationError`.
+
+    Compared by identity: a type's annotations are hashed, and a schema is a dict.
+    """
 
     parse: Callable[[str], object]
     what: str

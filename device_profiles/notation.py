@@ -289,7 +289,8 @@ def write_mass_rate(value: FemtogramsPerDay, unit: MassUnit | None = None) -> st
 def write_mass_rate_by_hour(value: FemtogramsPerDay, unit: MassUnit | None = None) -> str:
     """fg/day as mcg/h or mg/h: exact, or led by ``about`` and rounded up at three decimals.
 
-    For showing beside the rate by day; only the exact form is read back as the same integer.
+    For showing beside the rate by day, in the same unit of mass; only the exact form is read back
+    as the same integer.
     """
     unit = unit or mass_unit_for(value)
     one = FEMTOGRAMS_IN_MG if unit == "mg" else FEMTOGRAMS_IN_MCG

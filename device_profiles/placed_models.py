@@ -33,7 +33,12 @@ Model = TypeVar("Model", bound=BaseModel)
 class FileModel(BaseModel):
     """The strictness of every file: unknown keys are refused, nothing is converted."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=False)
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        model_title_generator=lambda model: model.__name__.removesuffix("Model"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def problem(
             severity="hard" if hard else "file",
             path=place.path,
             message=message,
-            value=node.value[:64] if isinstance(node, Text) and what != "extra" else None,
+            value=node.value[:64] if isinstance(node, Text) and not at_key else None,
             source=source or ("rule" if hard else "file"),
             hint=hint,
             line=place.line,
@@ -93,23 +98,18 @@ def problem(
     )
 
 
-def validate(
-    model: type[Model], root: Node, holes: frozenset[str] = frozenset()
-) -> tuple[Model | None, tuple[Problem, ...]]:
+def validate(model: type[Model], root: Node) -> tuple[Model | None, tuple[Problem, ...]]:
     """The model that a tree holds, or all that keeps it from being one."""
     try:
         return model.model_validate(plain(root)), ()
     except ValidationError as error:
-        problems = (
-            _problem_of(details, model, root)
-            for details in error.errors(include_url=False, include_input=False)
-        )
-        # What was refused where it stood is not missing as well.
-        return None, tuple(p for p in problems if not (p.what == "missing" and _is_hole(p, holes)))
+        errors = error.errors(include_url=False, include_input=False)
+        return None, tuple(_problem_of(details, model, root) for details in errors)
 
 
-def _is_hole(problem: Problem, holes: frozenset[str]) -> bool:
-    return problem.finding.path in holes
+def reported(problems: Iterable[Problem], holes: frozenset[str]) -> tuple[Problem, ...]:
+    """The problems worth showing: what was refused where it stood is not missing as well."""
+    return tuple(p for p in problems if not (p.what == "missing" and p.finding.path in holes))
 
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -195,6 +195,8 @@ def _unknown(location: Location, model: type[BaseModel], root: Node) -> Problem:
     known = list(_fields_at(model, location[:-1]))
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"the keys here are {', '.join(known)}"
+    if key[:1].isdigit():
+        hint = "between braces a comma ends a value; a decimal point is a point"
     return problem(
         root, location, "extra", "FILE-05", f"the key {shown(key)} is unknown here", hint=hint
     )

@@ -150,7 +150,7 @@ def _vial_problems(root: Keys, drugs: list[str | None]) -> Iterator[Problem]:
                 ("fill", "vials", drug),
                 "between",
                 "SR-08",
-                f"no vial of {shown(drug)} is named; its concentration is read from the label twice",
+                f"no vial of {shown(drug)} is named; each concentration is typed twice",
                 hint="add the drug with the concentration on its vial's label",
             )
 

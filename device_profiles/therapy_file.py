@@ -12,7 +12,6 @@ from device_profiles.diagnostics import Finding
 from device_profiles.document import Document, read_document
 from device_profiles.placed import (
     Entry,
-    Items,
     Keys,
     Location,
     Node,
@@ -20,12 +19,11 @@ from device_profiles.placed import (
     Text,
     location_of,
     node_at,
-    path_to_key,
     place_at,
     without,
 )
-from device_profiles.placed_models import Problem, in_order, no_mapping, problem, validate
-from device_profiles.therapy import Therapy
+from device_profiles.placed_models import Problem, in_order, no_mapping, problem, reported, validate
+from device_profiles.therapy import InfusionTherapy, Therapy
 from device_profiles.therapy_checks import infusion_problems, stimulation_problems
 from device_profiles.therapy_models import InfusionFile, StimulationFile
 
@@ -61,9 +59,25 @@ class TherapyReading:
         """
         return place_at(self.judged, location_of(path)) if self.judged else Place(path, 0, 0)
 
-    def located(self, finding: Finding) -> Finding:
-        """A finding about `therapy_to_judge`, at its place in the file."""
-        return finding.located(*self.place(finding.path))
+    def with_judgement(self, judged: Iterable[Finding]) -> tuple[Finding, ...]:
+        """All findings on the file: these, and those that safety made of `therapy_to_judge`.
+
+        The latter are put in their places. What safety says of a node that was left out is not
+        said of the file, and is dropped; so is what the reading has said already.
+        """
+        known = {(finding.rule, finding.path) for finding in self.findings}
+        located = (finding.located(*self.place(finding.path)) for finding in judged)
+        added = (
+            finding
+            for finding in located
+            if (finding.rule, finding.path) not in known and not self._left_out(finding.path)
+        )
+        return in_order((*self.findings, *added))
+
+    def _left_out(self, path: str) -> bool:
+        return any(
+            path == gone or path.startswith((f"{gone}.", f"{gone}[")) for gone in self.left_out
+        )
 
 
 def read_therapy(path: Path) -> TherapyReading:
@@ -81,17 +95,16 @@ def reading_of(document: Document) -> TherapyReading:
     findings = [*document.findings, *(p.finding for p in unkind)]
     if kind is None:
         return _reading(document, findings)
-    found, invalid = _validated(kind, root, document.holes)
-    problems = (*invalid, *kind.agreement(root))
-    findings.extend(p.finding for p in problems)
-    if found and not findings:
-        return _reading(document, (), found, root)
-    left = None if unkind else _pruned(kind, root, problems)
+    model, invalid = _validated(kind, root)
+    disagreeing = tuple(kind.agreement(root))
+    findings.extend(p.finding for p in (*reported(invalid, document.holes), *disagreeing))
+    if model and not findings:
+        return _reading(document, (), model.to_therapy(), root)
+    left = None if unkind else _pruned(kind, root, (*invalid, *disagreeing))
     if left is None:
         return _reading(document, findings)
-    tree, dropped = left
-    judged, _ = _validated(kind, tree)
-    return _reading(document, findings, judged, tree if judged else None, dropped)
+    model, tree, left_out = left
+    return _reading(document, findings, _startable(model.to_therapy()), tree, left_out)
 
 
 def _reading(
@@ -171,16 +184,11 @@ _KINDS = (
 def _kind_of(root: Keys) -> tuple[_Kind | None, tuple[Problem, ...]]:
     """The kind a file says it is; if it says none, the one that its keys show."""
     node = root.get("therapy")
-    said = node.value if isinstance(node, Text) else None
     for kind in _KINDS:
-        if said == kind.word:
+        if isinstance(node, Text) and node.value == kind.word:
             return kind, ()
     keys = {entry.key for entry in root.entries}
-    shown = next((kind for kind in _KINDS if kind.telling & keys), None)
-    # With a kind that is only guessed the model itself reports what is wrong with this key.
-    if shown is not None and node is None:
-        return replace(shown, word=""), _therapy_problem(root)
-    return shown, _therapy_problem(root)
+    return next((kind for kind in _KINDS if kind.telling & keys), None), _therapy_problem(root)
 
 
 def _therapy_problem(root: Keys) -> tuple[Problem, ...]:
@@ -199,12 +207,19 @@ def _therapy_problem(root: Keys) -> tuple[Problem, ...]:
 
 
 def _validated(
-    kind: _Kind, root: Node, holes: frozenset[str] = frozenset()
-) -> tuple[Therapy | None, tuple[Problem, ...]]:
-    found, problems = validate(kind.model, root, holes)
-    # The kind was settled above, and its own words say more than the model's.
-    others = tuple(p for p in problems if p.location != ("therapy",))
-    return (found.to_therapy() if found else None), others
+    kind: _Kind, root: Node
+) -> tuple[StimulationFile | InfusionFile | None, tuple[Problem, ...]]:
+    model, problems = validate(kind.model, root)
+    # The kind was settled before, and its own words say more than the model's.
+    return model, tuple(p for p in problems if p.location != ("therapy",))
+
+
+def _startable(therapy: Therapy) -> Therapy:
+    """The same therapy, starting with a program that is still there."""
+    if isinstance(therapy, InfusionTherapy):
+        return therapy
+    names = [program.name for program in therapy.programs]
+    return therapy if therapy.start_with in names else replace(therapy, start_with=names[0])
 
 
 # --- what is left to judge ---------------------------------------------------------------------
@@ -215,17 +230,17 @@ _MOST_ROUNDS = 6
 
 def _pruned(
     kind: _Kind, root: Keys, problems: tuple[Problem, ...]
-) -> tuple[Keys, tuple[str, ...]] | None:
-    """The tree without what is wrong in it and the paths left out, or ``None`` if too much is."""
+) -> tuple[StimulationFile | InfusionFile, Keys, tuple[str, ...]] | None:
+    """What is left without all that is wrong, and the paths left out; ``None`` if too little."""
     tree, left_out = root, dict[str, None]()
     for _ in range(_MOST_ROUNDS):
-        wrong = [p for p in problems if p.what != "between"]
-        if not wrong:
-            return tree, tuple(left_out)
         unwanted: set[Location] = set()
-        for one in wrong:
+        for one in problems:
+            if one.what == "between":
+                continue
             standin = next((s for s in kind.standins if s[0] == one.location), None)
             if standin:
+                left_out[place_at(tree, one.location).path] = None
                 tree = _with_standin(tree, *standin)
                 continue
             location = _droppable(kind, one)
@@ -238,7 +253,9 @@ def _pruned(
         if not isinstance(pruned, Keys):
             return None
         tree = pruned
-        _, problems = _validated(kind, tree)
+        model, problems = _validated(kind, tree)
+        if model:
+            return model, tree, tuple(left_out)
     return None
 
 

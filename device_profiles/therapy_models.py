@@ -61,7 +61,9 @@ class AreaModel(FileModel):
     """Contacts that share one current."""
 
     electrodes: dict[str, Share] = Field(
-        min_length=1, description="contacts E1 and up, or case, each with its share"
+        min_length=1,
+        description="contacts E1 and up, or case, each with its share",
+        json_schema_extra={"propertyNames": {"pattern": "^(?:E[1-9][0-9]*|case)$"}},
     )
     amplitude: Current = Field(description="of the area; its contacts share it")
     max_amplitude: Annotated[

@@ -116,6 +116,8 @@ class Controller(ABC, Generic[P, C]):
         self._begun_ns = settings.clock.monotonic_ns()
         self._slow_before = Milliseconds(0)
         self._gate: Gate | None = None
+        self.stopped = asyncio.Event()
+        """Set once a person has stopped the device, from whichever terminal."""
 
     # --- life --------------------------------------------------------------------------------
 
@@ -141,8 +143,13 @@ class Controller(ABC, Generic[P, C]):
         await self.session.open()
         await self.gate.tell(Connected(self.now(), self.identity, self._boot))
         for intent in self.state.unsettled:
-            result = settlement(await self.session.outcome_of(intent.id))
-            await self._record(intent.id, result)
+            await self.settle(intent.id)
+
+    async def settle(self, intent_id: int) -> Result:
+        """Asks the device what became of an intent and records the answer. Raises LinkError."""
+        result = settlement(await self.session.outcome_of(intent_id))
+        await self._record(intent_id, result)
+        return result
 
     async def close(self) -> None:
         """Brings the journal to the disk and closes the link."""
@@ -322,6 +329,11 @@ class Controller(ABC, Generic[P, C]):
         return self._driver.sample(await self.session.query(AskStatus(), Reply))
 
     async def stop(self, depth: StopDepth) -> Sample:
+        """Brings the device to its safe state for good; see `make_safe`."""
+        self.stopped.set()
+        return await self.make_safe(depth)
+
+    async def make_safe(self, depth: StopDepth) -> Sample:
         """Brings the device to its safe state; returns once its status shows it.
 
         Needs no configuration, no journal and no session. Raises Uncertain, with a HIGH alarm,

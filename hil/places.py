@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -91,18 +92,24 @@ class Places:
         return tuple(records)
 
     def socket_path(self, serial: str) -> Path:
-        """The owner's socket; in a folder that only its user can enter."""
-        name = sha256(serial.encode()).hexdigest()[:12] + ".sock"
+        """The owner's socket, in a folder that only its user can enter."""
+        name = sha256(f"{self._root}/{serial}".encode()).hexdigest()[:16] + ".sock"
         path = self._folder("sockets") / name
-        if len(os.fsencode(path)) > SOCKET_PATH_MAX:
-            raise OwnerError(
-                f"the state folder's path is too long for a socket ({path}); set XDG_STATE_HOME "
-                "to a shorter one"
-            )
-        return path
+        if len(os.fsencode(path)) <= SOCKET_PATH_MAX:
+            return path
+        return _private_folder(Path(tempfile.gettempdir()) / f"neuraxis-{os.getuid()}") / name
 
     def _owner_path(self, serial: str) -> Path:
         return self._folder("owners") / f"{quote(serial, safe='')}.json"
+
+
+def _private_folder(folder: Path) -> Path:
+    """A folder of this user alone, where others can make folders too; raises OwnerError."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.stat(follow_symlinks=False)
+    if status.st_uid != os.getuid() or status.st_mode & 0o077 or folder.is_symlink():
+        raise OwnerError(f"{folder} can be entered by others: remove it and try again")
+    return folder
 
 
 class OwnerLock:

@@ -134,7 +134,7 @@ def daily_volume(program: PumpProgram) -> NanoLitres:
 
 def largest_flow(program: PumpProgram) -> NanoLitresPerDay:
     """The largest flow of any step of the basal."""
-    return max(step.flow for step in program.basal)
+    return max((step.flow for step in program.basal), default=NanoLitresPerDay(0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def wider_than_its_outer(limits: Sequence[Limit | None]) -> tuple[tuple[Limit, L
 
 
 def wider_layer(
-    path: str, what: str, inner: str, inner_source: Layer, outer: Limit, text: str
+    path: str, what: str, inner: str, inner_source: Layer, outer: str, outer_source: Layer
 ) -> Finding:
     """SR-61: a layer that would widen what a layer above it allows.
 
@@ -86,13 +86,13 @@ def wider_layer(
         severity="hard",
         path=path,
         message=(
-            f"{what} of the {inner_source} is {inner}, wider than the {outer.source}'s {text}; "
+            f"{what} of the {inner_source} is {inner}, wider than the {outer_source}'s {outer}; "
             "limits only narrow from layer to layer"
         ),
         value=inner,
-        limit=text,
-        source=outer.source,
-        hint=f"keep it within the limit of the {outer.source}",
+        limit=outer,
+        source=outer_source,
+        hint=f"keep it within the limit of the {outer_source}",
     )
 
 
@@ -247,8 +247,8 @@ def _wider(index: int, drug: Drug, entry: FormularyEntry | None) -> list[Finding
             f"{quantity} of {drug.name}",
             write_mass(Femtograms(inner.value)),
             inner.source,
-            outer,
             write_mass(Femtograms(outer.value)),
+            outer.source,
         )
         for quantity, layers in _layers(drug, entry).items()
         for inner, outer in wider_than_its_outer(layers)

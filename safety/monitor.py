@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from device_profiles.notation import write_current, write_volume
 from device_profiles.profile import PumpProfile
 from device_profiles.quantities import (
+    DAY_MINUTES,
     DAY_MS,
     MILLION,
     MINUTE_MS,
     MicroAmps,
     Milliseconds,
     NanoLitres,
+    NanoLitresPerDay,
     divide_up,
     widened,
 )
@@ -124,6 +126,13 @@ def judge_pump(
 def scheduled(program: PumpProgram, start: Milliseconds, end: Milliseconds) -> int:
     """The integral of the basal between two times of the pump's clock, in nL/day x ms, exact."""
     return _integral(program, end) - _integral(program, start)
+
+
+def basal_flow_at(program: PumpProgram, clock: Milliseconds) -> NanoLitresPerDay:
+    """The scheduled basal flow at a time of the pump's clock."""
+    minute = (clock // MINUTE_MS + program.utc_offset_min) % DAY_MINUTES
+    begun = [step for step in program.basal if step.start <= minute]
+    return (begun or program.basal)[-1].flow
 
 
 def _integral(program: PumpProgram, clock: Milliseconds) -> int:

@@ -49,10 +49,11 @@ from safety.rules_reservoir import (
 FEMTOGRAMS_IN_NANOGRAM = 1_000_000
 
 
-def _mass(value: int, limit: int) -> str:
-    """A mass in its limit's unit, rounded up to whole ng so that it never reads as less."""
+def _mass_and_limit(value: int, limit: Limit) -> tuple[str, str]:
+    """A mass beside its limit, in one unit; rounded up to whole ng, so never read as less."""
+    unit = mass_unit_for(Femtograms(limit.value))
     shown = divide_up(value, FEMTOGRAMS_IN_NANOGRAM) * FEMTOGRAMS_IN_NANOGRAM
-    return write_mass(Femtograms(shown), mass_unit_for(Femtograms(limit or value)))
+    return write_mass(Femtograms(shown), unit), write_mass(Femtograms(limit.value), unit)
 
 
 def _both_rates(rate: FemtogramsPerDay) -> str:
@@ -199,7 +200,7 @@ def _judge_one_bolus(
             continue
         mass = mass_of(bolus.volume, drug.concentration)
         if mass > limit.value:
-            value, most = _mass(mass, limit.value), _mass(limit.value, limit.value)
+            value, most = _mass_and_limit(mass, limit)
             message = (
                 f"one bolus holds {value} of {drug.name}; per_bolus is {most}, set by the "
                 f"{limit.source}"
@@ -261,23 +262,29 @@ def _window_finding(
 ) -> Finding:
     program = case.program
     basal = basal_mass(program, drug.concentration, window.length)
-    value, most = _mass(worst, limit.value), _mass(limit.value, limit.value)
+    value, most = _mass_and_limit(worst, limit)
     flow = largest_flow(program)
     message = (
         f"in the worst {window.words} {drug.name} reaches {value}: "
-        f"{_mass(basal, limit.value)} of basal (up to "
+        f"{_mass_and_limit(basal, limit)[0]} of basal (up to "
         f"{_both_rates(mass_rate_of(flow, drug.concentration))}) and "
-        f"{_mass(worst - basal, limit.value)} of patient boluses; the {severity} limit "
+        f"{_mass_and_limit(worst - basal, limit)[0]} of patient boluses; the {severity} limit "
         f"{window.quantity} is {most}, set by the {limit.source}"
     )
-    if basal > limit.value:
-        step = next(i for i, one in enumerate(program.basal) if one.flow == flow)
-        path, hint = f"basal[{step}].rate", "check unit and period of the rate"
-    else:
-        path, hint = "patient_bolus.dose", "a smaller dose, fewer boluses or a longer lockout"
+    path, hint = _cause(program, basal, limit)
     if severity == "soft":
         hint += "; or a reason to override"
     return Finding(window.rule, severity, path, message, value, most, limit.source, hint)
+
+
+def _cause(program: PumpProgram, basal: Femtograms, limit: Limit) -> tuple[str, str]:
+    """Where a full window comes from: the largest step if the basal alone is over, else the
+    patient's bolus; and what to look at."""
+    if basal <= limit.value:
+        return "patient_bolus.dose", "a smaller dose, fewer boluses or a longer lockout"
+    flow = largest_flow(program)
+    step = next(index for index, one in enumerate(program.basal) if one.flow == flow)
+    return f"basal[{step}].rate", "check unit and period of the rate"
 
 
 def judge_start_dose(case: InfusionCase) -> list[Finding]:
@@ -299,28 +306,30 @@ def judge_start_dose(case: InfusionCase) -> list[Finding]:
             path = f"drugs[{index}].history"
             findings.append(Finding("SR-63", "hard", path, message, source="formulary", hint=hint))
         if bounded and (case.first_program or limits.history == "opioid-naive"):
-            worst = worst_case_mass(case.program, drug.concentration, DAY_MS)
-            findings += _judge_start(drug, limits, worst)
+            findings += _judge_start(case, drug, limits)
     return findings
 
 
-def _judge_start(drug: DrugInPump, limits: DrugLimits, worst: Femtograms) -> list[Finding]:
+def _judge_start(case: InfusionCase, drug: DrugInPump, limits: DrugLimits) -> list[Finding]:
+    worst = worst_case_mass(case.program, drug.concentration, DAY_MS)
     severity: Severity = "hard"
     limit = limits.start_hard
     if limit is None or worst <= limit.value:
         severity, limit = "soft", limits.start_soft
     if limit is None or worst <= limit.value:
         return []
-    value, most = _mass(worst, limit.value), _mass(limit.value, limit.value)
+    value, most = _mass_and_limit(worst, limit)
     whom = f" for a patient who is {limits.history}" if limits.history else ""
+    flow = largest_flow(case.program)
     message = (
-        f"the first worst 24 hours of {drug.name} reach {value}{whom}; the {severity} start limit "
+        f"in the worst 24 hours {drug.name} reaches {value}{whom} (basal up to "
+        f"{_both_rates(mass_rate_of(flow, drug.concentration))}); the {severity} limit of a start "
         f"is {most} a day, set by the {limit.source}"
     )
-    hint = "check unit and period of the rates; start low and titrate"
+    basal = basal_mass(case.program, drug.concentration, DAY_MS)
+    path, hint = _cause(case.program, basal, limit)
     if severity == "soft":
         hint += "; or a reason to override"
-    path = "basal[0].rate"
     return [Finding("SR-63", severity, path, message, value, most, limit.source, hint)]
 
 

@@ -90,7 +90,9 @@ def judge_amplitude(program: StimulatorProgram, profile: StimulatorProfile) -> l
         if area.ceiling > most:
             own, outer = write_current(area.ceiling), write_current(most)
             findings.append(
-                wider_layer(f"{path}.max_amplitude", "max_amplitude", own, "patient", device, outer)
+                wider_layer(
+                    f"{path}.max_amplitude", "max_amplitude", own, "patient", outer, "device"
+                )
             )
         tightest = effective((device, Limit(area.ceiling, "patient")))
         if tightest is not None and area.amplitude > tightest.value:

@@ -53,6 +53,8 @@ class LiveLink(Link):
     line goes; it implements `_send`, and `_release`, which frees everything and is called once.
     """
 
+    REMEDY = "Check the cable and the device's power, then connect again."
+
     def __init__(self, url: str) -> None:
         self.url = url
         self._receiver: Receiver | None = None
@@ -91,10 +93,7 @@ class LiveLink(Link):
         """Declares the line gone, frees it and tells the receiver soon; returns the error."""
         if self._lost_by is not None:
             return self._lost_by
-        error = LinkLost(
-            f"{self.url} is gone: {reason}. Check the cable and the device's power, then connect "
-            "again."
-        )
+        error = LinkLost(f"{self.url} is gone: {reason}. {self.REMEDY}")
         error.__cause__ = cause
         if self._closed:
             return error

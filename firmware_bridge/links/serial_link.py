@@ -123,25 +123,24 @@ class ThreadedSerialLink(LiveLink):
     def __init__(self, url: DeviceUrl) -> None:
         super().__init__(url.text)
         self._address = url
-        self._port: serial.SerialBase | None = None
+        self._port: serial.Serial | None = None
         self._ending = threading.Event()
         self._reader: threading.Thread | None = None
-        self._writer: ThreadPoolExecutor | None = None
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"write {url}")
         self._queued = 0
 
     async def open(self, receiver: Receiver) -> None:
         """See `Link.open`."""
         loop = asyncio.get_running_loop()
-        writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"write {self.url}")
-        opening = loop.run_in_executor(writer, _open_port, self._address, POLL_S)
+        opening = loop.run_in_executor(self._writer, _open_port, self._address, POLL_S)
         try:
             port = await asyncio.shield(opening)
         except BaseException:
-            # Cancelled or failed: a port that opens all the same must not stay open.
+            # Failed, or cancelled: a port that opens all the same must not stay open.
             opening.add_done_callback(_close_opened)
-            writer.shutdown(wait=False)
+            self._writer.shutdown(wait=False)
             raise
-        self._port, self._writer = port, writer
+        self._port = port
         self._begin(receiver)
         self._reader = threading.Thread(
             target=self._read_on, args=(port, loop), name=f"read {self.url}", daemon=True
@@ -152,34 +151,31 @@ class ThreadedSerialLink(LiveLink):
         """See `Link.close`; returns once both threads have ended."""
         self._close()
         if self._reader is not None:
-            reader, self._reader = self._reader, None
-            await asyncio.shield(_in_thread(reader.join))
+            await asyncio.to_thread(self._reader.join)
 
-    def _read_on(self, port: serial.SerialBase, loop: asyncio.AbstractEventLoop) -> None:
+    def _read_on(self, port: serial.Serial, loop: asyncio.AbstractEventLoop) -> None:
         """The reading thread: reads until the port fails or the link ends, then closes it."""
         try:
-            while not self._ending.is_set():
+            while not self._ending.is_set() and not loop.is_closed():
                 data = port.read(1)
                 if data:
-                    data += port.read(port.in_waiting)
-                    _post(loop, self._deliver, data)
+                    _post(loop, self._deliver, data + port.read(port.in_waiting))
         except OSError as error:
             _post(loop, self._lose, f"reading it failed: {error}", error)
-        finally:
-            self._ending.wait()  # the loop decides when the port closes; it ends every link
-            if self._writer is not None:
-                self._writer.shutdown(wait=True, cancel_futures=True)
-            with suppress(OSError):  # a port that is gone may refuse even to be closed
-                port.close()
+        # The loop releases the link first, so that no write meets a port that is being closed.
+        while not self._ending.wait(POLL_S) and not loop.is_closed():
+            pass
+        if not hasattr(port, "cancel_write"):
+            port.close()  # the only way to end a write that hangs
+        self._writer.shutdown(wait=True, cancel_futures=True)
+        with suppress(OSError):  # a port that is gone may refuse even to be closed
+            port.close()
 
     def _send(self, data: bytes) -> None:
-        if self._writer is None:
-            raise OSError(errno.EBADF, "it is closed")
         self._queued += len(data)
         if self._queued > MAX_QUEUED:
             raise OSError(errno.ENOBUFS, f"it took none of the last {self._queued} bytes")
-        loop = asyncio.get_running_loop()
-        self._writer.submit(self._write_on, bytes(data), loop)
+        self._writer.submit(self._write_on, bytes(data), asyncio.get_running_loop())
 
     def _write_on(self, data: bytes, loop: asyncio.AbstractEventLoop) -> None:
         if self._port is None or self._ending.is_set():
@@ -203,18 +199,12 @@ class ThreadedSerialLink(LiveLink):
 
 
 def _post(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: object) -> None:
-    """Calls on the loop's thread; a loop that has been closed has nobody left to tell."""
+    """Calls on the loop's thread; a loop that has closed leaves nobody to tell."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(call, *args)
 
 
-async def _in_thread(work: Callable[[], None]) -> None:
-    """Does ``work`` on a thread of its own, which ends with it."""
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        await asyncio.get_running_loop().run_in_executor(executor, work)
-
-
-def _close_opened(opening: "asyncio.Future[serial.SerialBase]") -> None:
+def _close_opened(opening: "asyncio.Future[serial.Serial]") -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()
 

@@ -18,15 +18,27 @@ class TcpLink(LiveLink):
         self._host = host
         self._port = port
         self._transport: asyncio.Transport | None = None
+        self._ended = asyncio.Event()
 
     async def open(self, receiver: Receiver) -> None:
         """See `Link.open`."""
+        try:
+            await self._connect(receiver)
+        except BaseException:
+            self._closed = True  # what a half-open connection still says reaches nobody
+            raise
+
+    async def close(self) -> None:
+        """See `Link.close`."""
+        self._close()
+        if self._transport is not None:
+            await self._ended.wait()
+
+    async def _connect(self, receiver: Receiver) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                transport, _ = await loop.create_connection(
-                    lambda: _Pipe(self), self._host, self._port
-                )
+                await loop.create_connection(lambda: _Pipe(self, receiver), self._host, self._port)
         except TimeoutError as error:
             raise LinkError(
                 f"{self.url} could not be opened: {self._host} did not answer within "
@@ -34,14 +46,17 @@ class TcpLink(LiveLink):
             ) from error
         except OSError as error:
             raise LinkError(self._open_sentence(error)) from error
-        link_socket = transport.get_extra_info("socket")
-        link_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _connected(self, transport: asyncio.Transport, receiver: Receiver) -> None:
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._transport = transport
         self._begin(receiver)
 
-    async def close(self) -> None:
-        """See `Link.close`."""
-        self._close()
+    def _disconnected(self, error: Exception | None) -> None:
+        self._ended.set()
+        reason = f"the connection broke: {error}" if error else "the device closed the connection"
+        self._lose(reason, error)
 
     def _send(self, data: bytes) -> None:
         if self._transport is None:
@@ -75,12 +90,16 @@ class TcpLink(LiveLink):
 class _Pipe(asyncio.Protocol):
     """asyncio's end of the connection."""
 
-    def __init__(self, link: TcpLink) -> None:
+    def __init__(self, link: TcpLink, receiver: Receiver) -> None:
         self._link = link
+        self._receiver = receiver
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._link._connected(transport, self._receiver)
 
     def data_received(self, data: bytes) -> None:
         self._link._deliver(data)
 
     def connection_lost(self, error: Exception | None) -> None:
-        reason = f"the connection broke: {error}" if error else "the device closed the connection"
-        self._link._lose(reason, error)
+        self._link._disconnected(error)

@@ -210,7 +210,8 @@ def _host_and_port(text: str, scheme: Scheme, address: str) -> tuple[str, int]:
 
 def _no_scheme(text: str) -> str:
     if text.startswith("/dev/") or re.fullmatch(r"COM[0-9]+", text, re.IGNORECASE | re.ASCII):
-        return f"{text!r} is a port, not a device URL: write {serial_url(text)}"
+        port = text if text.startswith("/") else text.upper()
+        return f"{text!r} is a port, not a device URL: write {serial_url(port)}"
     return f"{text!r} is no device URL: write for example {' or '.join(EXAMPLES.values())}"
 
 

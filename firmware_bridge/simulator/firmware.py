@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 import cbor2
+from pydantic import Field
 
 from firmware_bridge.protocol.blob import digest_of
 from firmware_bridge.protocol.messages import (
@@ -82,9 +83,9 @@ class FirmwareMemory(Stored):
     """The part of non-volatile memory that every family has."""
 
     boot: int = 0
-    programs: list[bytes] = []
-    outcomes: dict[int, StoredOutcome] = {}
-    events: list[StoredEvent] = []
+    programs: list[bytes] = Field(default_factory=list)
+    outcomes: dict[int, StoredOutcome] = Field(default_factory=dict)
+    events: list[StoredEvent] = Field(default_factory=list)
 
 
 class Body(Protocol):
@@ -372,6 +373,7 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
             serial=self.identity.serial,
             firmware=self.identity.firmware,
             calibration=self.identity.calibration,
+            simulated=True,
             speed=self.identity.speed,
             boot=self.memory.boot,
         )
@@ -394,5 +396,5 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
 
 
 def _content_of(request: Message) -> bytes:
-    values = [getattr(request, field.name) for field in fields(request)]  # type: ignore[arg-type]
+    values = [getattr(request, field.name) for field in fields(request)]
     return digest_of(cbor2.dumps([type(request).KIND, *values]))

@@ -13,8 +13,9 @@ arrives at the tip) belongs to the end of that ms, the volumes and masses stay e
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from pydantic import Field
 
 from firmware_bridge.families.itp.wire import WireStep
 from firmware_bridge.simulator.memory import Stored
@@ -65,27 +66,28 @@ class RunningBolus(Stored):
         return -(-self.turned // DAY_MS)
 
 
-class PumpPhysics(Stored):
-    """The whole body, for the state file. ``line[0]`` is at the tip."""
-
-    reservoir: int = 0
-    mix: Mix = ()
-    line: list[Segment] = []
-    delivered: int = 0
-    tip_mass: dict[str, int] = {}
-    schedule: list[WireStep] = []
-    utc_offset_min: int = 0
-    halted: bool = True
-    boluses: list[RunningBolus] = []
-
-
-@dataclass(slots=True)
-class BodyFaults:
+class BodyFaults(Stored):
     """What is broken. ``gain`` in ppm is what a stroke gives against what it should."""
 
     stalled: bool = False
     free_flow: bool = False
     gain: int = PPM
+
+
+class PumpPhysics(Stored):
+    """The whole body, for the state file. ``line[0]`` is at the tip, ``accuracy`` in ppm."""
+
+    reservoir: int = 0
+    mix: Mix = ()
+    line: list[Segment] = Field(default_factory=list)
+    delivered: int = 0
+    tip_mass: dict[str, int] = Field(default_factory=dict)
+    schedule: list[WireStep] = Field(default_factory=list)
+    utc_offset_min: int = 0
+    halted: bool = True
+    boluses: list[RunningBolus] = Field(default_factory=list)
+    accuracy: int = PPM
+    faults: BodyFaults = BodyFaults()
 
 
 class PumpBody:
@@ -96,16 +98,15 @@ class PumpBody:
         truth: Truth,
         *,
         born_ms: int,
-        error_ppm: int = 0,
         t_ms: int = 0,
         physics: PumpPhysics | None = None,
     ) -> None:
         state = physics or PumpPhysics()
         self.t_ms = t_ms
         self.truth = truth
-        self.faults = BodyFaults()
+        self.faults = state.faults
         self._born_ms = born_ms
-        self._accuracy = PPM + error_ppm
+        self._accuracy = state.accuracy
         self._reservoir = state.reservoir
         self._dry = not state.reservoir
         self._mix = state.mix
@@ -181,7 +182,9 @@ class PumpBody:
             schedule=self._schedule,
             utc_offset_min=self._offset_ms // MINUTE_MS,
             halted=self._halted,
-            boluses=[bolus.model_copy() for bolus in self._boluses],
+            boluses=self._boluses,
+            accuracy=self._accuracy,
+            faults=self.faults,
         )
 
     # --- what can be done ----------------------------------------------------------------------
@@ -257,13 +260,9 @@ class PumpBody:
         self._pass(to_ms)
 
     def _find_next(self) -> int | None:
-        border = min(
-            [bolus.ends for bolus in self._boluses] + self._next_border(), default=None
-        )
+        border = min([bolus.ends for bolus in self._boluses] + self._next_border(), default=None)
         wanted = self._reservoir
-        if self._line and len(self._line) > 1:
-            wanted = min(wanted, self._line[0].units)
-        elif self._line and self._line[0].mix != self._mix:
+        if self._line and (len(self._line) > 1 or self._line[0].mix != self._mix):
             wanted = min(wanted, self._line[0].units)
         if not wanted:
             return border
@@ -302,7 +301,9 @@ class PumpBody:
         for bolus in [bolus for bolus in self._boluses if bolus.ends <= self.t_ms]:
             self._boluses.remove(bolus)
             whole = bolus.turned == bolus.volume * DAY_MS
-            self._events.append((self.t_ms, _done(bolus) if whole else _cut(bolus), bolus.delivered))
+            self._events.append(
+                (self.t_ms, _done(bolus) if whole else _cut(bolus), bolus.delivered)
+            )
         if not self._reservoir and not self._dry:
             self._run_dry()
         self._changed()

@@ -19,6 +19,8 @@ volume of a bolus is the pump's count of its own strokes.
 
 from typing import Literal
 
+from pydantic import Field
+
 from firmware_bridge.families.itp import factory, wire
 from firmware_bridge.families.itp.body import DAY_MS, PumpBody
 from firmware_bridge.protocol.blob import decode_program, encode_program
@@ -47,9 +49,9 @@ class PumpMemory(FirmwareMemory):
     """What a pump still knows after a reset; times in therapy ms."""
 
     state: PumpState = "empty-program"
-    fills: list[int] = []
+    fills: list[int] = Field(default_factory=list)
     bolus_id: int = 0
-    presses: list[Press] = []
+    presses: list[Press] = Field(default_factory=list)
     granted: int = 0
     locked_until: int = 0
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from pydantic import Field
+
 from firmware_bridge.families.scs.wire import WireProgram
 from firmware_bridge.simulator.memory import Stored
 from firmware_bridge.simulator.truth import Truth
@@ -26,7 +28,8 @@ FALL_STEPS_PER_S = 255
 COMPLIANCE_UV = 15_000_000
 NOMINAL_OHMS = 500
 SPREAD_OHMS = 50
-CASE_OHMS = 100
+CASE_OHMS = 0
+"""The case is large: what a measurement reads of a contact holds the case's part."""
 OPEN_OHMS = 1_000_000_000
 SHORT_OHMS = 10
 METER_MAX_OHMS = 20_000
@@ -45,11 +48,13 @@ _NOTHING: Shown = (0, 0, 0, 0, 0)
 class StimulatorPhysics(Stored):
     """What of the body outlives the process: the output itself does not.
 
-    ``pulse_time`` is pulses times 1,000,000; ``live`` the contacts that may carry current.
+    ``pulse_time`` is pulses times 1,000,000; ``live`` the contacts that may carry current;
+    ``broken`` the ohms of contacts with a fault.
     """
 
     pulse_time: int = 0
-    live: list[int] = []
+    live: list[int] = Field(default_factory=list)
+    broken: dict[int, int] = Field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -92,6 +97,7 @@ class StimulatorBody:
         t_ms: int = 0,
         physics: StimulatorPhysics | None = None,
     ) -> None:
+        physics = physics or StimulatorPhysics()
         random = Random(f"impedances {seed}")
         self.t_ms = t_ms
         self.contacts = contacts
@@ -101,8 +107,11 @@ class StimulatorBody:
         self.limited = False
         """Whether compliance has held an area below its level since the start."""
         self._true_ohms = list(self.ohms)
+        self._broken = dict(physics.broken)
+        for contact, ohms in self._broken.items():
+            self.ohms[contact] = ohms
         self._truth = truth
-        self._pulse_time = physics.pulse_time if physics else 0
+        self._pulse_time = physics.pulse_time
         self._program: WireProgram | None = None
         self._areas: list[_Area] = []
         self._stopping = False
@@ -169,7 +178,9 @@ class StimulatorBody:
             live.update(contact for contact, _ in area.shares)
         if self._test is not None:
             live.update(range(self.contacts + 1))
-        return StimulatorPhysics(pulse_time=self._pulse_time, live=sorted(live))
+        return StimulatorPhysics(
+            pulse_time=self._pulse_time, live=sorted(live), broken=self._broken
+        )
 
     # --- what can be done ----------------------------------------------------------------------
 
@@ -232,13 +243,15 @@ class StimulatorBody:
         """Ohms of each contact as the meter reads them."""
         return [min(ohms, METER_MAX_OHMS) for ohms in self.ohms[1:]]
 
-    def set_fault(self, contact: int, ohms: int | None) -> None:
-        """Gives a contact another impedance; ``None`` heals it."""
-        self.ohms[contact] = self._true_ohms[contact] if ohms is None else ohms
+    def break_contact(self, contact: int, ohms: int) -> None:
+        """Gives a contact another impedance."""
+        self._broken[contact] = ohms
+        self.ohms[contact] = ohms
         self._show()
 
     def heal(self) -> None:
         """Gives every contact its own impedance back."""
+        self._broken.clear()
         self.ohms = list(self._true_ohms)
         self._show()
 

@@ -48,7 +48,7 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
     async def _prepare_programming(self) -> None:
         """The output goes to zero before a program changes (SR-43, SR-44)."""
         if (await self.sample()).delivering:
-            await self.stop("hold")
+            await self.make_safe("hold")
 
     # --- start -------------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         program = self.program_named(name)
         if self.state.running is None:
             raise Refused("the stimulator's output is off: start it with `neuraxis run`")
-        await self.stop("hold")
+        await self.make_safe("hold")
         return await self.start(program, override)
 
     # --- amplitude ---------------------------------------------------------------------------
@@ -127,15 +127,24 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
     # --- lease -------------------------------------------------------------------------------
 
     async def keep_alive(self) -> None:
-        """Renews the lease of the running output until it is stopped or cancelled.
+        """Renews the lease of whatever output runs, until cancelled.
 
         Raises LinkError or DeviceFault when the device no longer takes it; the device then ramps
         to zero by itself.
         """
         pause = self.profile.lease / RENEWALS_PER_LEASE / 1_000
-        while self.session.is_live:
-            await self.session.renew(Renew(self.profile.lease), Renewed)
+        while True:
+            if self.session.is_live:
+                await self._renew()
             await asyncio.sleep(pause)
+
+    async def _renew(self) -> None:
+        try:
+            await self.session.renew(Renew(self.profile.lease), Renewed)
+        except DeviceFault:
+            if self.session.is_live:
+                raise
+            # It was stopped while the renewal was on its way, and rightly refuses it.
 
 
 def _only_area(running: Stimulation, area: int | None) -> int:

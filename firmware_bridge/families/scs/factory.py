@@ -125,7 +125,7 @@ def _check_timing(program: WireProgram) -> None:
                 inside = area.pulse_width + FACTORY.interphase_us
             if inside * program.intra_rate > second:
                 _refuse("the pulses of a burst overlap")
-            busy += -(-(program.burst_pulses - 1) * second * rate // program.intra_rate)
+            busy += (program.burst_pulses - 1) * second * rate // program.intra_rate
     if busy > second:
         _refuse("the pulses of a period overlap the next period")
 

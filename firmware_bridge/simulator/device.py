@@ -1,0 +1,254 @@
+"""A simulated device: bytes in, bytes out, in explicit time. No I/O but memory and truth.
+
+Two times: *link time*, ms since this object was made, in which requests arrive and leases last;
+and *therapy time*, ms since the device's birth, which runs ``speed`` times as fast and in which
+the physics, the schedule and the truth live. Therapy time stands still while no simulator runs.
+
+Whatever must survive is saved before a reply leaves or the truth shows its effect (see `memory`).
+"""
+
+from collections.abc import Sequence
+
+import cbor2
+
+from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
+from firmware_bridge.protocol.messages import (
+    Envelope,
+    MessageError,
+    ProgramRead,
+    Read,
+    Refused,
+)
+from firmware_bridge.simulator.families import MachineKind, Setup
+from firmware_bridge.simulator.faults import LATE_REPLY_MS, FaultPlan, PlannedFault
+from firmware_bridge.simulator.memory import Memory, MemoryInRam
+from firmware_bridge.simulator.truth import NoTruth, Truth
+
+SAVE_EVERY_MS = 1_000
+"""Link time after which the state of a flowing device is saved again."""
+_REFUSED_DETAIL = 200
+
+
+class SimulatedDevice:
+    """A stimulator or a pump at the end of a line."""
+
+    def __init__(
+        self,
+        kind: MachineKind,
+        *,
+        wall_ms: int,
+        serial: str | None = None,
+        speed: int = 1,
+        seed: int = 0,
+        error_ppm: int = 0,
+        memory: Memory | None = None,
+        truth: Truth | None = None,
+        faults: Sequence[PlannedFault] = (),
+    ) -> None:
+        self.truth = truth or NoTruth()
+        self._memory = memory or MemoryInRam()
+        saved = self._memory.load()
+        self.machine = kind.make(Setup(self.truth, wall_ms, serial, speed, seed, error_ppm, saved))
+        self.unplugged = False
+        """Whether the port is gone."""
+        self._kind = kind
+        self._speed = speed
+        self._base_ms = self.t_ms
+        self._plan = FaultPlan(faults, self.t_ms)
+        self._decoder = FrameDecoder()
+        self._silent = False
+        self._alter_read = False
+        self._reply_faults: dict[tuple[int, int], list[str]] = {}
+        self._line: list[tuple[int, bytes]] = []
+        self._link_ms = 0
+        self._horizon_ms = self.t_ms
+        self._save()
+
+    # --- what can be seen ----------------------------------------------------------------------
+
+    @property
+    def serial(self) -> str:
+        """The serial number it was made with."""
+        return self.machine.serial
+
+    @property
+    def t_ms(self) -> int:
+        """Therapy time up to which the physics has run."""
+        return int(self.machine.firmware.body.t_ms)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the simulator may end when nobody is left to watch: see `Machine.quiet`."""
+        return self.machine.quiet
+
+    def next_wake(self) -> int | None:
+        """Link time at which `advance` has something to do; ``None`` if never."""
+        firmware = self.machine.firmware
+        times = [firmware.next_event(), self._plan.next_ms]
+        if self._memory.keeps and firmware.body.flowing:
+            times.append(self._horizon_ms)
+        wakes = [-((self._base_ms - time) // self._speed) for time in times if time is not None]
+        wakes += [due for due, _ in self._line]
+        return min(wakes, default=None)
+
+    # --- time and bytes ------------------------------------------------------------------------
+
+    def advance(self, link_ms: int) -> bytes:
+        """Runs to a link time; the bytes that leave the device by then."""
+        self._run(link_ms)
+        return self._release()
+
+    def receive(self, data: bytes, link_ms: int) -> bytes:
+        """Takes bytes at a link time; the bytes that leave the device by then."""
+        self._run(link_ms)
+        for body in self._decoder.feed(data):
+            if not self.unplugged:
+                self._take(body)
+        return self._release()
+
+    def inject(self, fault: PlannedFault, link_ms: int) -> None:
+        """A fault happens now; its ``request`` and times mean nothing."""
+        self._run(link_ms)
+        self._strike(fault.name, fault)
+        self._save_if_changed()
+
+    def press(self, link_ms: int) -> bool:
+        """The patient presses the button of a pump; tells whether a bolus begins."""
+        self._run(link_ms)
+        granted = self.machine.press()
+        self._save_if_changed()
+        return granted
+
+    def close(self, link_ms: int) -> None:
+        """The simulation ends: last truth, last save."""
+        self._run(link_ms)
+        self.machine.end()
+        self._horizon_ms = self.t_ms
+        self._save()
+        self.truth.close()
+
+    # --- requests ------------------------------------------------------------------------------
+
+    def _take(self, body: bytes) -> None:
+        if self._silent:
+            return
+        try:
+            envelope = self._kind.catalogue.decode(body)
+        except MessageError as error:
+            self._answer_nonsense(body, str(error))
+            return
+        request = self._kind.requests.get(type(envelope.message), "")
+        faults = self._plan.on_request(request)
+        names = [fault.name for fault in faults]
+        after = [fault for fault in faults if fault.name in _AFTERWARDS]
+        for fault in faults:
+            if fault.name not in _AFTERWARDS:
+                self._strike(fault.name, fault)
+        if self._silent or "drop_request" in names:
+            return
+        if spoiled := [name for name in names if name in _SPOILERS]:
+            self._reply_faults[envelope.session, envelope.sequence] = spoiled
+        firmware = self.machine.firmware
+        firmware.handle(envelope)
+        if self._alter_read and isinstance(envelope.message, Read):
+            firmware.outbox[-1] = self._altered(firmware.outbox[-1])
+        for fault in after:
+            self._strike(fault.name, fault)
+
+    def _answer_nonsense(self, body: bytes, reason: str) -> None:
+        """Refuses a body that is no message, if it tells at least what to answer to."""
+        try:
+            parts = cbor2.loads(body)
+            _, session, sequence, _ = parts
+        except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError, TypeError):
+            return
+        if all(type(n) is int and 0 <= n <= 0xFFFF_FFFF for n in (session, sequence)):
+            refused = Refused("bad-message", reason[:_REFUSED_DETAIL])
+            self.machine.firmware.outbox.append(Envelope(session, sequence, refused))
+
+    def _altered(self, reply: Envelope) -> Envelope:
+        read = reply.message
+        if not isinstance(read, ProgramRead) or not read.program:
+            return reply
+        self._alter_read = False
+        program = self.machine.altered(read.program)
+        return reply._replace(message=ProgramRead(read.slot, program))
+
+    # --- faults --------------------------------------------------------------------------------
+
+    def _strike(self, name: str, fault: PlannedFault) -> None:
+        match name:
+            case "silence":
+                self._silent = True
+            case "unplug":
+                self.unplugged = True
+                self.machine.firmware.outbox.clear()
+                self._line.clear()
+            case "plug_in":
+                self.unplugged = self._silent = False
+                self._decoder = FrameDecoder()
+            case "reset":
+                self.machine.restart()
+            case "read_back_differs":
+                self._alter_read = True
+            case "wrong_serial":
+                self.machine.swap_serial()
+            case _:
+                self.machine.break_down(fault)
+                self.machine.firmware.changed = True
+
+    def _send(self, envelope: Envelope) -> None:
+        frame = encode_frame(self._kind.catalogue.encode(envelope))
+        faults = self._reply_faults.pop((envelope.session, envelope.sequence), [])
+        if self.unplugged or self._silent or "drop_reply" in faults:
+            return
+        due = self._link_ms + (LATE_REPLY_MS if "delay_reply" in faults else 0)
+        if "corrupt_reply" in faults:
+            frame = frame[:1] + bytes([frame[1] ^ 1]) + frame[2:]
+        if "truncate_reply" in faults:
+            frame = frame[: len(frame) // 2]
+        copies = 2 if "duplicate_reply" in faults else 1
+        self._line.extend([(due, frame)] * copies)
+
+    # --- time ----------------------------------------------------------------------------------
+
+    def _run(self, link_ms: int) -> None:
+        self._link_ms = max(self._link_ms, link_ms)
+        to_ms = self._base_ms + self._link_ms * self._speed
+        if to_ms >= self._horizon_ms:
+            self._horizon_ms = to_ms + SAVE_EVERY_MS * self._speed
+            self._save()
+        while (at_ms := self._plan.next_ms) is not None and at_ms <= to_ms:
+            self.machine.firmware.advance(at_ms)
+            fault = self._plan.take()
+            self._strike(fault.name, fault)
+            self._save_if_changed()
+        self.machine.firmware.advance(to_ms)
+        self._save_if_changed()
+
+    def _release(self) -> bytes:
+        """What leaves the device now; what it must remember of that is saved first."""
+        self._save_if_changed()
+        outbox = self.machine.firmware.outbox
+        for envelope in outbox:
+            self._send(envelope)
+        outbox.clear()
+        due = b"".join(frame for at, frame in self._line if at <= self._link_ms)
+        self._line = [(at, frame) for at, frame in self._line if at > self._link_ms]
+        return due
+
+    def _save_if_changed(self) -> None:
+        if self.machine.firmware.changed:
+            self._save()
+
+    def _save(self) -> None:
+        self.machine.firmware.changed = False
+        if self._memory.keeps:
+            self._memory.save(self.machine.state(self._horizon_ms))
+
+
+_SPOILERS = frozenset(
+    {"drop_reply", "duplicate_reply", "delay_reply", "corrupt_reply", "truncate_reply"}
+)
+_AFTERWARDS = _SPOILERS | {"drop_request", "unplug", "reset"}
+"""Faults that do not strike before the request is carried out."""

@@ -1,0 +1,58 @@
+"""Ctrl-C and SIGTERM: the work is cancelled, its clean-up brings the device to its safe state."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from hil.exit_codes import INTERRUPTED, TERMINATED
+
+_CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+
+
+def run_interruptible(main: Coroutine[Any, Any, int], say: Callable[[str], None]) -> int:
+    """Runs ``main`` to its exit code; a signal cancels it once and gives 130 or 143.
+
+    ``main`` uses its ``finally`` blocks to bring the device to its safe state. What they raise is
+    raised here: it is severer than the interruption.
+    """
+    return asyncio.run(_supervised(main, say))
+
+
+async def _supervised(main: Coroutine[Any, Any, int], say: Callable[[str], None]) -> int:
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(main)
+    received: list[int] = []
+
+    def interrupt(number: int) -> None:
+        if received:
+            say("already stopping; the device is being brought to its safe state")
+            return
+        received.append(_CODES[signal.Signals(number)])
+        say("stopping: the device is being brought to its safe state")
+        task.cancel()
+
+    restore = [_on_signal(loop, number, interrupt) for number in _CODES]
+    try:
+        # A group, so that an outer cancellation still waits for the clean-up.
+        await asyncio.wait({task})
+    finally:
+        for undo in restore:
+            undo()
+    if task.cancelled():
+        return received[0] if received else INTERRUPTED
+    return task.result()
+
+
+def _on_signal(
+    loop: asyncio.AbstractEventLoop, number: int, interrupt: Callable[[int], None]
+) -> Callable[[], object]:
+    """Installs a handler; returns what takes it out again."""
+    if sys.platform == "win32":
+        before = signal.signal(
+            number, lambda seen, _frame: loop.call_soon_threadsafe(interrupt, seen)
+        )
+        return lambda: signal.signal(number, before)
+    loop.add_signal_handler(number, interrupt, number)
+    return lambda: loop.remove_signal_handler(number)

@@ -1,0 +1,1 @@
+"""The pytest plugin: fixtures for bench tests on the simulator or on a device."""

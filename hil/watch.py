@@ -1,0 +1,122 @@
+"""Watching a device while it delivers: samples, judged one by one, for views and telemetry."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from device_profiles.quantities import MicroAmps, Milliseconds, NanoLitres
+from firmware_bridge.driver import Sample
+from firmware_bridge.families.itp.controller import PumpController
+from firmware_bridge.families.table import AnyController
+from safety.alarms import Alarm, by_priority
+from safety.monitor import (
+    PumpReading,
+    StimulatorReading,
+    basal_flow_at,
+    judge_pump,
+    judge_stimulator,
+)
+from safety.outputs import PumpProgram
+
+STIMULATOR_POLL = Milliseconds(250)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One sample and the alarms that hold with it."""
+
+    sample: Sample
+    alarms: tuple[Alarm, ...]
+
+
+class Watch:
+    """Polls a device and judges every sample; a new alarm is recorded and sounded once."""
+
+    def __init__(self, controller: AnyController, show: Callable[[Watched], None]) -> None:
+        self._controller = controller
+        self._show = show
+        self._active: tuple[Alarm, ...] = ()
+        self._baseline: _Baseline | None = None
+
+    async def run(self) -> None:
+        """Watches until cancelled; raises LinkError or DeviceFault when the device is gone."""
+        pause = self._poll() / 1_000
+        while True:
+            await self.once()
+            await asyncio.sleep(pause)
+
+    async def once(self) -> Watched:
+        """Takes and judges one sample."""
+        sample = await self._controller.sample()
+        alarms = self._judge(sample)
+        known = {alarm.code for alarm in self._active}
+        for alarm in alarms:
+            if alarm.code not in known:
+                await self._controller.raise_alarm(alarm)
+        self._active = alarms
+        watched = Watched(sample, alarms)
+        self._show(watched)
+        return watched
+
+    def _poll(self) -> Milliseconds:
+        if isinstance(self._controller, PumpController):
+            return self._controller.profile.poll
+        return STIMULATOR_POLL
+
+    def _judge(self, sample: Sample) -> tuple[Alarm, ...]:
+        if isinstance(self._controller, PumpController):
+            return self._judge_pump(self._controller, sample)
+        state = self._controller.state
+        amplitudes = tuple(
+            MicroAmps(value)
+            for name, value in sample.values.items()
+            if name.endswith("_amplitude_uA")
+        )
+        reading = StimulatorReading(
+            sample.delivering, amplitudes, sample.alarms, age=Milliseconds(0)
+        )
+        return judge_stimulator(state.running, reading, Milliseconds(4 * STIMULATOR_POLL))
+
+    def _judge_pump(self, controller: PumpController, sample: Sample) -> tuple[Alarm, ...]:
+        program = controller.state.pump_program
+        if program is None or sample.state == "halted":
+            self._baseline = None
+            return ()
+        reading = PumpReading(
+            sample.clock,
+            NanoLitres(sample.values["delivered_nL"]),
+            sample.values["patient_boluses"],
+            sample.alarms,
+            age=Milliseconds(0),
+        )
+        if self._baseline is None or self._baseline.program != program:
+            if sample.values["flow_nL_per_day"] > basal_flow_at(program, sample.clock):
+                return ()  # a bolus begun before anybody watched: count from its end
+            self._baseline = _Baseline(program, reading)
+        volumes = _bolus_volumes(controller, program)
+        return judge_pump(program, volumes, self._baseline.reading, reading, controller.profile)
+
+
+@dataclass(frozen=True, slots=True)
+class _Baseline:
+    """The first reading of a program, which later ones are held against."""
+
+    program: PumpProgram
+    reading: PumpReading
+
+
+def _bolus_volumes(controller: PumpController, program: PumpProgram) -> tuple[NanoLitres, ...]:
+    """The volumes of all boluses that are still held against a window."""
+    first = program.drugs[0]
+    return tuple(
+        NanoLitres(dose.mass // first.concentration)
+        for reservation in controller.state.reservations
+        for dose in reservation.masses
+        if dose.drug == first.name
+    )
+
+
+def worst(alarms: tuple[Alarm, ...]) -> Alarm | None:
+    """The alarm that is shown first."""
+    ordered = by_priority(alarms)
+    return ordered[0] if ordered else None
