@@ -90,10 +90,8 @@ def check_file(path: Path, formulary_path: Path | None, wall: Milliseconds) -> C
         return Check(reading, reading.findings, None, (), {})
     command = command_for(judged, formulary, wall)
     found, not_judged, derived = _judged(command)
-    findings = (*reading.findings, *(reading.located(finding) for finding in found))
-    ordered = sorted(dict.fromkeys(findings), key=lambda f: (f.line, f.column))
     complete = command if reading.therapy is not None else None
-    return Check(reading, tuple(ordered), complete, not_judged, derived)
+    return Check(reading, reading.with_judgement(found), complete, not_judged, derived)
 
 
 def command_for(therapy: Therapy, formulary: Formulary, wall: Milliseconds) -> Programming:

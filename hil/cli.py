@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -21,8 +22,11 @@ from device_profiles.notation_grammar import NotationError
 from device_profiles.schema import therapy_schema
 from firmware_bridge.clock import RealClock
 from firmware_bridge.controller import Plan
-from firmware_bridge.links.discovery import find_devices
+from firmware_bridge.links.discovery import discover
 from firmware_bridge.links.url import DeviceUrl, parse_url
+from firmware_bridge.simulator.faults import describe_faults
+from firmware_bridge.simulator.ports import LISTEN_FORMS
+from firmware_bridge.simulator.run import Listening, SimulatorOptions, run_simulator
 from hil.check import Check, check_file, finding_as_json, wall_now
 from hil.exit_codes import (
     DONE,
@@ -638,16 +642,13 @@ def devices(form: FormatOption = Format.TEXT) -> None:
     """List serial ports and USB devices with what they are; opens none of them."""
 
     def work() -> int:
-        found = find_devices()
+        found = discover()
         owners = {owner.url: owner for owner in _places(None).owners()}
         if form is Format.JSON:
             _print_json(
                 {
                     "schema": "neuraxis.devices/1",
-                    "devices": [
-                        {"url": device.url, "what": device.what, "serial": device.serial}
-                        for device in found.devices
-                    ],
+                    "devices": [asdict(device) for device in found.devices],
                     "owners": [
                         {"url": o.url, "serial": o.serial, "pid": o.pid} for o in owners.values()
                     ],
@@ -657,7 +658,7 @@ def devices(form: FormatOption = Format.TEXT) -> None:
             return DONE
         console = _out()
         for device in found.devices:
-            console.print(Text(f"{device.url:<44} {device.what}"))
+            console.print(Text(f"{device.url:<44} {device.description}"))
         if not found.devices:
             console.print(
                 Text(
@@ -672,6 +673,54 @@ def devices(form: FormatOption = Format.TEXT) -> None:
         return DONE
 
     _guarded(form, work)
+
+
+@app.command(epilog=describe_faults())
+def simulate(
+    family: Annotated[
+        str, typer.Argument(metavar="stimulator|pump", help="Which device to simulate.")
+    ],
+    listen: Annotated[str, typer.Option("--listen", metavar="PORT", help=LISTEN_FORMS)],
+    serial_number: Annotated[
+        str | None, typer.Option("--serial-number", metavar="S", help="Who it says it is.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="FILE", help="Memory that survives.")
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option("--truth", metavar="FILE", help="What physically happened, a JSON line each."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Its small differences.")] = 0,
+    speed: Annotated[
+        int, typer.Option("--speed", metavar="X", help="How many times faster its therapy runs.")
+    ] = 1,
+    faults: Annotated[
+        Path | None, typer.Option("--faults", metavar="FILE", help="What goes wrong, and when.")
+    ] = None,
+) -> None:
+    """Simulate a device until Ctrl-C: physics, firmware and faults, behind a port of its own.
+
+    Prints one line of JSON when the device can be reached.
+    """
+
+    async def main() -> None:
+        clock = RealClock()
+        options = SimulatorOptions(family, listen, serial_number, state, truth, seed, speed, faults)
+        try:
+            await run_simulator(options, clock, _announce)
+        finally:
+            clock.close()
+
+    def work() -> int:
+        asyncio.run(main())
+        return DONE
+
+    _guarded(Format.TEXT, work)
+
+
+def _announce(listening: Listening) -> None:
+    print(json.dumps({"listening": listening.url, "serial": listening.serial}), flush=True)
 
 
 JournalArgument = Annotated[Path, typer.Argument(metavar="PATH", help="A journal file.")]

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cbor2
 from pydantic import TypeAdapter, ValidationError
@@ -179,13 +179,19 @@ def encode_event(event: Event) -> bytes:
 
 
 def decode_event(data: bytes) -> Event:
-    """The event in ``data``; raises JournalError."""
+    """The event in ``data``; raises JournalError unless it encodes to the very same bytes."""
     try:
-        return _EVENTS.validate_python(_tuples(cbor2.loads(data)), strict=True)
+        event = _EVENTS.validate_python(cbor2.loads(data))
     except ValidationError as error:
-        raise JournalError(f"not an event of this journal's schema: {error}") from error
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise JournalError(f"not an event of this schema: {place}: {first['msg']}") from error
     except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError) as error:
         raise JournalError(f"not an event: {error}") from error
+    if encode_event(event) != data:
+        # The reader is lenient about types (a list for a tuple); this makes it exact.
+        raise JournalError("not an event of this schema: it does not encode to the same bytes")
+    return event
 
 
 def parse(data: bytes) -> Contents:
@@ -339,11 +345,3 @@ def slow_time_at_end(events: Iterable[Event]) -> Milliseconds:
     """The slow time at which a journal ends: lockouts and windows go on from here."""
     return max((event.at.slow for event in events), default=Milliseconds(0))
 
-
-def _tuples(value: Any) -> Any:
-    """CBOR arrays as tuples, which is what the events hold."""
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return value

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import cbor2
 
+from device_profiles.errors import UsageError
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
     Envelope,
@@ -20,7 +21,7 @@ from firmware_bridge.protocol.messages import (
     Refused,
 )
 from firmware_bridge.simulator.families import MachineKind, Setup
-from firmware_bridge.simulator.faults import LATE_REPLY_MS, FaultPlan, PlannedFault
+from firmware_bridge.simulator.faults import FAULTS, LATE_REPLY_MS, FaultPlan, PlannedFault
 from firmware_bridge.simulator.memory import Memory, MemoryInRam
 from firmware_bridge.simulator.truth import NoTruth, Truth
 
@@ -48,7 +49,11 @@ class SimulatedDevice:
         self.truth = truth or NoTruth()
         self._memory = memory or MemoryInRam()
         saved = self._memory.load()
-        self.machine = kind.make(Setup(self.truth, wall_ms, serial, speed, seed, error_ppm, saved))
+        setup = Setup(self.truth, wall_ms, serial, speed, seed, error_ppm, saved)
+        try:
+            self.machine = kind.make(setup)
+        except MessageError as error:
+            raise UsageError(f"the state file is damaged: {error}") from error
         self.unplugged = False
         """Whether the port is gone."""
         self._kind = kind
@@ -58,6 +63,7 @@ class SimulatedDevice:
         self._decoder = FrameDecoder()
         self._silent = False
         self._alter_read = False
+        self._for_next_request: list[PlannedFault] = []
         self._reply_faults: dict[tuple[int, int], list[str]] = {}
         self._line: list[tuple[int, bytes]] = []
         self._link_ms = 0
@@ -106,10 +112,13 @@ class SimulatedDevice:
                 self._take(body)
         return self._release()
 
-    def inject(self, fault: PlannedFault, link_ms: int) -> None:
-        """A fault happens now; its ``request`` and times mean nothing."""
+    def inject(self, name: str, link_ms: int, contact: int = 0) -> None:
+        """A fault of `FAULTS` happens now, or to the next request; raises UsageError."""
+        fault = FAULTS.get(name)
+        if fault is None or fault.device not in (None, self._kind.name):
+            raise UsageError(f"a {self._kind.name} has no fault {name!r}")
         self._run(link_ms)
-        self._strike(fault.name, fault)
+        self._strike(PlannedFault(name, contact=contact))
         self._save_if_changed()
 
     def press(self, link_ms: int) -> bool:
@@ -138,22 +147,24 @@ class SimulatedDevice:
             self._answer_nonsense(body, str(error))
             return
         request = self._kind.requests.get(type(envelope.message), "")
-        faults = self._plan.on_request(request)
-        names = [fault.name for fault in faults]
-        after = [fault for fault in faults if fault.name in _AFTERWARDS]
+        faults = [*self._plan.on_request(request), *self._for_next_request]
+        self._for_next_request.clear()
+        spoilers = [fault.name for fault in faults if FAULTS[fault.name].per_request]
         for fault in faults:
-            if fault.name not in _AFTERWARDS:
-                self._strike(fault.name, fault)
-        if self._silent or "drop_request" in names:
+            if fault.name not in spoilers and fault.name not in _AFTERWARDS:
+                self._strike(fault)
+        if self._silent or "drop_request" in spoilers:
             return
-        if spoiled := [name for name in names if name in _SPOILERS]:
-            self._reply_faults[envelope.session, envelope.sequence] = spoiled
+        if spoilers:
+            self._reply_faults[envelope.session, envelope.sequence] = spoilers
         firmware = self.machine.firmware
         firmware.handle(envelope)
         if self._alter_read and isinstance(envelope.message, Read):
             firmware.outbox[-1] = self._altered(firmware.outbox[-1])
-        for fault in after:
-            self._strike(fault.name, fault)
+        for fault in faults:
+            if fault.name in _AFTERWARDS:
+                self._strike(fault)
+        self._post()
 
     def _answer_nonsense(self, body: bytes, reason: str) -> None:
         """Refuses a body that is no message, if it tells at least what to answer to."""
@@ -165,6 +176,7 @@ class SimulatedDevice:
         if all(type(n) is int and 0 <= n <= 0xFFFF_FFFF for n in (session, sequence)):
             refused = Refused("bad-message", reason[:_REFUSED_DETAIL])
             self.machine.firmware.outbox.append(Envelope(session, sequence, refused))
+            self._post()
 
     def _altered(self, reply: Envelope) -> Envelope:
         read = reply.message
@@ -176,13 +188,12 @@ class SimulatedDevice:
 
     # --- faults --------------------------------------------------------------------------------
 
-    def _strike(self, name: str, fault: PlannedFault) -> None:
-        match name:
+    def _strike(self, fault: PlannedFault) -> None:
+        match fault.name:
             case "silence":
                 self._silent = True
             case "unplug":
                 self.unplugged = True
-                self.machine.firmware.outbox.clear()
                 self._line.clear()
             case "plug_in":
                 self.unplugged = self._silent = False
@@ -193,6 +204,8 @@ class SimulatedDevice:
                 self._alter_read = True
             case "wrong_serial":
                 self.machine.swap_serial()
+            case name if FAULTS[name].per_request:
+                self._for_next_request.append(fault)
             case _:
                 self.machine.break_down(fault)
                 self.machine.firmware.changed = True
@@ -220,19 +233,21 @@ class SimulatedDevice:
             self._save()
         while (at_ms := self._plan.next_ms) is not None and at_ms <= to_ms:
             self.machine.firmware.advance(at_ms)
-            fault = self._plan.take()
-            self._strike(fault.name, fault)
+            self._strike(self._plan.take())
             self._save_if_changed()
         self.machine.firmware.advance(to_ms)
-        self._save_if_changed()
+        self._post()
 
-    def _release(self) -> bytes:
-        """What leaves the device now; what it must remember of that is saved first."""
+    def _post(self) -> None:
+        """Puts replies on the line; what the device must remember of them is saved first."""
         self._save_if_changed()
         outbox = self.machine.firmware.outbox
         for envelope in outbox:
             self._send(envelope)
         outbox.clear()
+
+    def _release(self) -> bytes:
+        """What leaves the device now."""
         due = b"".join(frame for at, frame in self._line if at <= self._link_ms)
         self._line = [(at, frame) for at, frame in self._line if at > self._link_ms]
         return due
@@ -247,8 +262,5 @@ class SimulatedDevice:
             self._memory.save(self.machine.state(self._horizon_ms))
 
 
-_SPOILERS = frozenset(
-    {"drop_reply", "duplicate_reply", "delay_reply", "corrupt_reply", "truncate_reply"}
-)
-_AFTERWARDS = _SPOILERS | {"drop_request", "unplug", "reset"}
-"""Faults that do not strike before the request is carried out."""
+_AFTERWARDS = ("unplug", "reset")
+"""Faults that strike when a request has been carried out."""

@@ -6,7 +6,6 @@ from typing import Protocol
 
 from firmware_bridge.clock import Clock
 from firmware_bridge.simulator.device import SimulatedDevice
-from firmware_bridge.simulator.faults import PlannedFault
 
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
@@ -66,8 +65,8 @@ class DeviceRunner:
         self._guard(lambda: self.device.advance(self.link_ms))
 
     def inject(self, name: str, contact: int = 0) -> None:
-        """A fault of `FAULTS` happens now."""
-        self.device.inject(PlannedFault(name, contact=contact), self.link_ms)
+        """A fault of `FAULTS` happens now, or to the next request; raises UsageError."""
+        self.device.inject(name, self.link_ms, contact)
         self.step()
 
     def press(self) -> bool:

@@ -76,7 +76,7 @@ class TruthFile:
 
     def write(self, line: TruthLine) -> None:
         """Appends the line; a reader sees it whole or not at all."""
-        os.write(self._descriptor, json.dumps(line, separators=(", ", ": ")).encode() + b"\n")
+        os.write(self._descriptor, json.dumps(line).encode() + b"\n")
         self.last_ms = _time_of(line)
 
     def close(self) -> None:

@@ -8,13 +8,16 @@ import socket
 import threading
 import tty
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import serial
 from link_probe import Probe
 from serial import rfc2217
 from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
 from device_profiles.errors import LinkError, LinkLost
 from firmware_bridge.links.base import MAX_QUEUED, Link
@@ -135,11 +138,15 @@ async def test_a_device_that_takes_nothing_is_a_loss(threads: bool) -> None:
     link = serial_link(parse_url(serial_url(board.port)), reader_thread=threads)
     await link.open(probe)
     with pytest.raises(LinkLost, match="took none"):
-        for _ in range(4):
-            link.write(bytes(MAX_QUEUED // 2))
+        write_until_it_fails(link)
     await probe.loss()
     await link.close()
     board.unplug()
+
+
+def write_until_it_fails(link: Link) -> None:
+    for _ in range(4):
+        link.write(bytes(MAX_QUEUED // 2))
 
 
 async def test_closing_twice_and_writing_after(link: Link, probe: Probe) -> None:
@@ -170,7 +177,7 @@ async def test_after_closing_the_port_is_free(link: Link, board: Board) -> None:
 async def test_a_missing_port_lists_those_there_are(
     threads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = [list_ports.list_ports_common.ListPortInfo("/dev/ttyUSB7", skip_link_detection=True)]
+    there = [ListPortInfo("/dev/ttyUSB7", skip_link_detection=True)]
     monkeypatch.setattr(list_ports, "comports", lambda: there)
     link = serial_link(parse_url("serial:///dev/ttyNone0"), reader_thread=threads)
     with pytest.raises(LinkError, match=r"no port /dev/ttyNone0\. The ports .*: /dev/ttyUSB7\."):
@@ -191,7 +198,7 @@ async def test_permission_denied_names_the_group(monkeypatch: pytest.MonkeyPatch
 async def test_a_file_is_no_port(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
-    with pytest.raises(LinkError, match="Check that .* is a serial port"):
+    with pytest.raises(LinkError, match=r"Check that .* is a serial port"):
         await serial_link(parse_url(serial_url(str(path)))).open(Probe())
 
 
@@ -233,10 +240,8 @@ class Rfc2217Server:
         """Breaks the connection and ends."""
         for end in (self._connection, self._listener):
             if end is not None:
-                try:
+                with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue
         self._thread.join()
         self._listener.close()
 
@@ -245,8 +250,10 @@ class Rfc2217Server:
             self._connection, _ = self._listener.accept()
         except OSError:
             return
-        manager = rfc2217.PortManager(self.serial_port, self)
-        with self._connection as connection:
+        port: Any = self.serial_port
+        line: Any = self
+        manager = rfc2217.PortManager(port, line)
+        with self._connection as connection, suppress(ConnectionError):
             while data := connection.recv(1_024):
                 plain = b"".join(manager.filter(data))
                 if plain:
@@ -283,12 +290,36 @@ async def test_rfc2217_without_a_server() -> None:
     await link.close()
 
 
-async def test_opening_that_is_cancelled_leaves_nothing_open(server: Rfc2217Server) -> None:
-    link = serial_link(parse_url(f"rfc2217://127.0.0.1:{server.port}"))
+async def test_opening_that_is_cancelled_leaves_nothing_open(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, may_open, closed = threading.Event(), threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class SlowPort(serial.Serial):
+        def open(self) -> None:
+            began.set()
+            may_open.wait()
+            super().open()
+
+        def close(self) -> None:
+            if self.is_open:
+                super().close()
+                loop.call_soon_threadsafe(closed.set)
+
+    monkeypatch.setattr(serial, "serial_for_url", lambda name, **_: _unopened(SlowPort(), name))
+    link = serial_link(parse_url(serial_url(board.port)), reader_thread=True)
     opening = asyncio.create_task(link.open(Probe()))
-    await asyncio.sleep(0)
+    await asyncio.to_thread(began.wait)
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening
+    may_open.set()
+    async with asyncio.timeout(20):
+        await closed.wait()
     await link.close()
-    server.close()
+
+
+def _unopened(port: serial.Serial, name: str) -> serial.Serial:
+    port.port = name
+    return port

@@ -98,9 +98,13 @@ async def test_the_connection_breaks(link: TcpLink, far: Far, probe: Probe) -> N
 async def test_a_device_that_takes_nothing_is_a_loss(link: TcpLink, far: Far, probe: Probe) -> None:
     far.writer.transport.pause_reading()  # type: ignore[attr-defined]
     with pytest.raises(LinkLost, match="took none"):
-        for _ in range(1_000):
-            link.write(bytes(MAX_QUEUED))
+        write_until_it_fails(link)
     await probe.loss()
+
+
+def write_until_it_fails(link: TcpLink) -> None:
+    for _ in range(1_000):
+        link.write(bytes(MAX_QUEUED))
 
 
 async def test_closing_is_no_loss(link: TcpLink, far: Far, probe: Probe) -> None:

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from device_profiles.document import DEEPEST_NESTING, Document, parse_document, read_document
 from device_profiles.placed import Keys, Text, location_of, node_at, place_at, without
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
 
 def parsed(text: str | bytes) -> Document:
     return parse_document("file.yaml", text if isinstance(text, bytes) else text.encode())

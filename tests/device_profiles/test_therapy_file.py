@@ -71,7 +71,9 @@ def test_the_dangerous_example_is_sound_in_form_so_that_safety_must_refuse_it() 
 
 
 def test_contacts_are_ordered_and_the_case_comes_first() -> None:
-    reading = changed(STIMULATION, "{E3: -100 %, E4: +60 %, E5: +40 %}", "{E5: -100 %, case: +100 %}")
+    reading = changed(
+        STIMULATION, "{E3: -100 %, E4: +60 %, E5: +40 %}", "{E5: -100 %, case: +100 %}"
+    )
     assert isinstance(reading.therapy, StimulationTherapy)
     assert [e.contact for e in reading.therapy.programs[0].areas[0].electrodes] == [0, 5]
 
@@ -80,12 +82,26 @@ def test_contacts_are_ordered_and_the_case_comes_first() -> None:
     ("old", "new", "rule", "path", "line", "column"),
     [
         ("amplitude: 4.2 mA", "amplitude: 4.2", "SR-01", "programs[0].areas[0].amplitude", 10, 20),
-        ("amplitude: 4.2 mA", "amplitude: 4,2 mA", "SR-03", "programs[0].areas[0].amplitude", 10, 20),
+        (
+            "amplitude: 4.2 mA",
+            "amplitude: 4,2 mA",
+            "SR-03",
+            "programs[0].areas[0].amplitude",
+            10,
+            20,
+        ),
         ("amplitude: 4.2 mA", "amplitude:", "SR-01", "programs[0].areas[0].amplitude", 10, 9),
-        ("amplitude: 4.2 mA", "amplitude: [4.2 mA]", "FILE-07", "programs[0].areas[0].amplitude", 10, 20),
-        ("E4: +60 %", "E17: +60 %", "FILE-08", "programs[0].areas[0].electrodes.E17", 9, 36),
-        ("E4: +60 %", "e4: +60 %", "FILE-08", "programs[0].areas[0].electrodes.e4", 9, 36),
-        ("E4: +60 %", "E4: 60 %", "SR-03", "programs[0].areas[0].electrodes.E4", 9, 40),
+        (
+            "amplitude: 4.2 mA",
+            "amplitude: [4.2 mA]",
+            "FILE-07",
+            "programs[0].areas[0].amplitude",
+            10,
+            20,
+        ),
+        ("E4: +60 %", "E17: +60 %", "FILE-08", "programs[0].areas[0].electrodes.E17", 9, 34),
+        ("E4: +60 %", "e4: +60 %", "FILE-08", "programs[0].areas[0].electrodes.e4", 9, 34),
+        ("E4: +60 %", "E4: 60 %", "SR-03", "programs[0].areas[0].electrodes.E4", 9, 38),
         ("waveform: tonic", "waveform: Tonic", "FILE-07", "programs[0].waveform", 6, 15),
         ("rate: 50 Hz", "rate: 0 Hz", "SR-49", "programs[0].rate", 7, 11),
         ("pulses: 5", "pulses: 5.0", "SR-03", "programs[1].burst.pulses", 18, 21),
@@ -98,7 +114,14 @@ def test_contacts_are_ordered_and_the_case_comes_first() -> None:
         ("name: night", "name: walking", "FILE-07", "programs[1].name", 16, 11),
         ("    burst: {pulses: 5, intra_rate: 500 Hz}\n", "", "FILE-06", "programs[1].burst", 16, 5),
         ("waveform: burst", "waveform: tonic", "FILE-05", "programs[1].burst", 18, 5),
-        ("cycle: {stimulate: 30 s, pause: 90 s}", "cycle: 30 s", "FILE-07", "programs[0].cycle", 15, 12),
+        (
+            "cycle: {stimulate: 30 s, pause: 90 s}",
+            "cycle: 30 s",
+            "FILE-07",
+            "programs[0].cycle",
+            15,
+            12,
+        ),
         ("therapy: stimulation", "therapy: surgery", "FILE-07", "therapy", 1, 10),
         ("therapy: stimulation\n", "", "FILE-06", "therapy", 1, 1),
     ],
@@ -179,11 +202,8 @@ def test_zero_is_zero_and_is_left_to_safety() -> None:
 
 
 def test_a_missing_ceiling_is_a_matter_of_safety_and_points_at_its_area() -> None:
-    reading = changed(
-        STIMULATION,
-        "        max_amplitude: 6 mA    # this patient's ceiling for these contacts at this width\n",
-        "",
-    )
+    lines = [line for line in STIMULATION.splitlines() if "max_amplitude: 6 mA" not in line]
+    reading = read("\n".join(lines))
     finding = only(reading)
     assert (finding.rule, finding.severity, finding.source) == ("SR-40", "hard", "patient")
     assert finding.path == "programs[0].areas[0].max_amplitude"
@@ -203,7 +223,8 @@ def test_an_unknown_key_is_refused_at_itself_with_the_key_that_was_meant() -> No
 
 
 def test_a_misspelt_drug_or_program_is_never_guessed() -> None:
-    assert "morphine" not in str(only(changed(INFUSION, "name: morphine", "name: Morphin")).hint) or True
+    for finding in changed(INFUSION, "name: morphine", "name: morphin").findings:
+        assert "morphine" not in str(finding.hint)
     hint = only(changed(STIMULATION, "start_with: walking", "start_with: wlking")).hint
     assert hint == "the programs are walking, night"
 
@@ -310,9 +331,7 @@ def test_a_mutated_file_is_read_or_refused_and_never_crashes(
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(0, len(text)))
         end = min(len(text), start + data.draw(st.integers(0, 12)))
-        insert = data.draw(
-            st.text(alphabet="0123456789.,:-{}[]'\"& %mAgLus/h\nE", max_size=4)
-        )
+        insert = data.draw(st.text(alphabet="0123456789.,:-{}[]'\"& %mAgLus/h\nE", max_size=4))
         text = text[:start] + insert + text[end:]
     reading = read(text)
     assert (reading.therapy is None) == bool(reading.findings)

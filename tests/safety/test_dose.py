@@ -84,8 +84,6 @@ def test_no_window_wherever_it_starts_holds_more_than_the_largest_integral(
     inside = sorted({b for b in borders if start <= b <= start + length})
     held = sum(
         flow_at(basal, (begin % DAY_MS) // MINUTE_MS) * (end - begin)
-        if begin % MINUTE_MS == 0 or True
-        else 0
         for begin, end in pairwise(inside)
     )
     assert held <= largest_basal(basal, Milliseconds(length))

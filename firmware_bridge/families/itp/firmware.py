@@ -10,7 +10,9 @@
 
 Stop ``policy`` halts only a pump whose program says ``may-stop``. Bolus and Commit are ``busy``
 while any bolus runs, so there is never more than one. A stop, a loss of power and an empty
-reservoir end a bolus for good. State, program, ids, odometer and lockout survive a reset; the
+reservoir end a bolus for good. The lockout begins anew with each Commit, and what is left of an
+earlier one still counts; so do earlier presses in the sliding count, which a press leaves 24 h
+after the end of its bolus. State, program, ids, odometer and lockout survive a reset; the
 basal goes on.
 
 The odometer and ``flow`` come from a sensor at the outlet: they show what really flows. The
@@ -65,14 +67,10 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
 
     def __init__(self, identity: DeviceIdentity, memory: PumpMemory, body: PumpBody) -> None:
         super().__init__(identity, memory, body)
+        self.program = self.decode(memory.programs[0]) if memory.programs else None
+        """The active program."""
         body.end_boluses()
         self.collect()
-
-    @property
-    def program(self) -> wire.WirePumpProgram | None:
-        """The active program."""
-        programs = self.memory.programs
-        return self.decode(programs[0]) if programs else None
 
     def collect(self) -> None:
         """Takes note of boluses that ended and of an empty reservoir."""
@@ -179,9 +177,8 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
 
     def programs_replaced(self) -> None:
         """Follows the new program; a fill it has not seen yet happens now."""
-        program, memory, now = self.program, self.memory, self.body.t_ms
-        if program is None:
-            return
+        memory = self.memory
+        program = self.program = self.decode(memory.programs[0])
         if program.fill_at not in memory.fills:
             memory.fills = [*memory.fills, program.fill_at][-FILLS_KEPT:]
             mix = tuple((drug.name, drug.concentration) for drug in program.drugs)
@@ -193,7 +190,8 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         memory.state = "running"
         memory.granted = 0
         if program.patient_bolus is not None:
-            memory.locked_until = now + program.patient_bolus.lockout
+            locked_until = self.body.t_ms + program.patient_bolus.lockout
+            memory.locked_until = max(memory.locked_until, locked_until)
 
     # --- the family's requests -----------------------------------------------------------------
 
