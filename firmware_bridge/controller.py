@@ -88,6 +88,28 @@ class Plan:
         return verdict_of(self.findings)
 
 
+async def bring_to_safe_state(
+    session: Session, sample_of: Callable[[Reply], Sample], depth: StopDepth
+) -> Sample:
+    """Sends a stop and asks until the device's status shows its safe state.
+
+    Needs no configuration, no journal and no opened session. Raises Uncertain.
+    """
+    session.end_live()
+    try:
+        await session.lower(Stop(depth))
+        for _ in range(SAFE_STATE_POLLS):
+            sample = sample_of(await session.query(AskStatus(), Reply))
+            if sample.safe and not (depth == "flow" and sample.delivering):
+                return sample
+            await asyncio.sleep(SAFE_STATE_POLL_S)
+    except (LinkError, DeviceFault) as error:
+        raise Uncertain(f"the stop could not be confirmed: {error}") from error
+    raise Uncertain(
+        "the stop was answered, but the device does not show its safe state: take it off by hand"
+    )
+
+
 P = TypeVar("P", StimulatorProfile, PumpProfile)
 C = TypeVar("C", ProgramStimulator, ProgramPump)
 
@@ -339,37 +361,20 @@ class Controller(ABC, Generic[P, C]):
         Needs no configuration, no journal and no session. Raises Uncertain, with a HIGH alarm,
         when the safe state cannot be confirmed.
         """
-        self.session.end_live()
         try:
-            await self.session.lower(Stop(depth))
-            sample = await self._until_safe(depth)
-        except (LinkError, DeviceFault) as error:
-            await self._note_stop(depth, confirmed=False)
-            raise Uncertain(f"the stop could not be confirmed: {error} {self.by_itself}") from error
-        if sample is None:
-            await self._note_stop(depth, confirmed=False)
-            raise Uncertain(
-                f"the stop was answered, but {self.identity.serial} does not show its safe state: "
-                "take the device off by hand"
-            )
-        await self._note_stop(depth, confirmed=True)
+            sample = await bring_to_safe_state(self.session, self._driver.sample, depth)
+        except Uncertain as error:
+            await self.note_stop(depth, confirmed=False)
+            raise Uncertain(f"{error} {self.by_itself}") from error
+        await self.note_stop(depth, confirmed=True)
         return sample
 
     by_itself = ""
     """What the device does by itself when its host is gone, in a sentence."""
 
-    async def _until_safe(self, depth: StopDepth) -> Sample | None:
-        for _ in range(SAFE_STATE_POLLS):
-            sample = await self.sample()
-            if sample.safe and not (depth == "flow" and sample.delivering):
-                return sample
-            await asyncio.sleep(SAFE_STATE_POLL_S)
-        return None
-
-    async def _note_stop(self, depth: StopDepth, *, confirmed: bool) -> None:
-        if self._gate is None:
-            return
-        await self._gate.tell(StoppedEvent(self.now(), depth, confirmed))
+    async def note_stop(self, depth: StopDepth, *, confirmed: bool) -> None:
+        """Records a stop; one that is not confirmed is an alarm."""
+        await self.gate.tell(StoppedEvent(self.now(), depth, confirmed))
         if not confirmed:
             text = f"{self.identity.serial}: a stop could not be confirmed"
             await self.raise_alarm(Alarm("stop-unconfirmed", "HIGH", "SR-32", text))

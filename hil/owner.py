@@ -3,16 +3,18 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 from device_profiles.errors import OwnerError
 from firmware_bridge.clock import Clock
 from firmware_bridge.controller import JournalPlace, Settings
-from firmware_bridge.families.table import FAMILIES, AnyController, connect
+from firmware_bridge.families.table import FAMILIES, AnyController, connect, stop_at_once
 from firmware_bridge.links.factory import open_link
 from firmware_bridge.links.url import DeviceUrl
+from firmware_bridge.protocol.messages import StopDepth
+from hil.exit_codes import DONE
 from hil.places import OwnerRecord, Places
-from hil.requests import MAX_LINE, Door
+from hil.requests import MAX_LINE, Answer, Door, stopped_sentence
 from safety.alarms import Alarm
 
 
@@ -26,19 +28,7 @@ async def own(
     other terminals are answered. Raises OwnerError with the first owner's process number.
     """
     async with AsyncExitStack() as stack:
-        if url.scheme != "sim":
-            # Every sim:// is a device of its own; all other URLs lead to one device.
-            url_lock = places.lock(_address(url))
-            url_lock.take()
-            stack.callback(url_lock.release)
-
-        def journal_of(serial: str) -> JournalPlace:
-            serial_lock = places.lock(serial)
-            serial_lock.take()
-            stack.callback(serial_lock.release)
-            return places.journal_of(serial)
-
-        settings = Settings(clock=clock, journal_of=journal_of, sound=sound)
+        settings = _locked(stack, url, places, clock, sound)
         controller = await connect(open_link(url, clock), url.serial, settings)
         stack.push_async_callback(controller.close)
         if hasattr(asyncio, "start_unix_server"):
@@ -71,6 +61,47 @@ async def _door(controller: AnyController, url: DeviceUrl, places: Places) -> As
         places.withdraw(serial)
         server.close()
         path.unlink(missing_ok=True)
+
+
+async def stop_without_owner(
+    url: DeviceUrl,
+    places: Places,
+    clock: Clock,
+    depth: StopDepth,
+    sound: Callable[[Alarm], None],
+) -> Answer:
+    """Stops a device that nobody owns, before anything else, and records it afterwards."""
+    with ExitStack() as stack:
+        settings = _locked(stack, url, places, clock, sound)
+        link = open_link(url, clock)
+        sample, failure = await stop_at_once(link, url.serial, depth, settings)
+    text = stopped_sentence(sample)
+    if failure is not None:
+        text += f"; it could not be recorded: {failure}"
+    return Answer(code=DONE, text=text, data={"state": sample.state})
+
+
+def _locked(
+    stack: ExitStack | AsyncExitStack,
+    url: DeviceUrl,
+    places: Places,
+    clock: Clock,
+    sound: Callable[[Alarm], None],
+) -> Settings:
+    """Locks a URL now and the serial number once it is known, until the stack ends."""
+    if url.scheme != "sim":
+        # Every sim:// is a device of its own; all other URLs lead to one device.
+        url_lock = places.lock(_address(url))
+        url_lock.take()
+        stack.callback(url_lock.release)
+
+    def journal_of(serial: str) -> JournalPlace:
+        serial_lock = places.lock(serial)
+        serial_lock.take()
+        stack.callback(serial_lock.release)
+        return places.journal_of(serial)
+
+    return Settings(clock=clock, journal_of=journal_of, sound=sound)
 
 
 def find_owner(places: Places, url: DeviceUrl | None, family: str | None) -> OwnerRecord | None:

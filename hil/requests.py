@@ -14,6 +14,7 @@ from device_profiles.errors import (
 )
 from device_profiles.quantities import Femtograms, MicroAmps, Milliseconds
 from device_profiles.therapy import contact_name
+from firmware_bridge.driver import Sample
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.table import AnyController
@@ -125,8 +126,7 @@ async def _serve(controller: AnyController, request: Request) -> Answer:
             return await _status(controller)
         case StopRequest():
             sample = await controller.stop(request.depth)
-            what = _stopped(controller, sample.state)
-            return Answer(code=DONE, text=what, data={"state": sample.state})
+            return Answer(code=DONE, text=stopped_sentence(sample), data={"state": sample.state})
         case BolusRequest():
             pump = _pump(controller)
             result = await pump.bolus(
@@ -176,15 +176,15 @@ async def _status(controller: AnyController) -> Answer:
     )
 
 
-def _stopped(controller: AnyController, state: str) -> str:
-    if isinstance(controller, StimulatorController):
-        return "stopped and confirmed: the stimulator's output is zero"
+def stopped_sentence(sample: Sample) -> str:
+    """The safe state that was confirmed, in words."""
     words = {
+        "off": "the stimulator's output is zero",
         "held": "boluses and button closed, the basal goes on as its drug's policy asks",
         "halted": "no flow",
         "empty-program": "nothing is programmed, nothing flows",
     }
-    return f"stopped and confirmed: {words.get(state, state)}"
+    return f"stopped and confirmed: {words.get(sample.state, sample.state)}"
 
 
 def _pump(controller: AnyController) -> PumpController:

@@ -202,8 +202,8 @@ def _judge_one_bolus(
         if mass > limit.value:
             value, most = _mass_and_limit(mass, limit)
             message = (
-                f"one bolus holds {value} of {drug.name}; per_bolus is {most}, set by the "
-                f"{limit.source}"
+                f"one bolus holds {value} of {drug.name}; per_bolus is {most} "
+                f"(layer: {limit.source})"
             )
             hint = "check the unit of the dose and of the limit"
             findings.append(
@@ -269,7 +269,7 @@ def _window_finding(
         f"{_mass_and_limit(basal, limit)[0]} of basal (up to "
         f"{_both_rates(mass_rate_of(flow, drug.concentration))}) and "
         f"{_mass_and_limit(worst - basal, limit)[0]} of patient boluses; the {severity} limit "
-        f"{window.quantity} is {most}, set by the {limit.source}"
+        f"{window.quantity} is {most} (layer: {limit.source})"
     )
     path, hint = _cause(program, basal, limit)
     if severity == "soft":
@@ -324,7 +324,7 @@ def _judge_start(case: InfusionCase, drug: DrugInPump, limits: DrugLimits) -> li
     message = (
         f"in the worst 24 hours {drug.name} reaches {value}{whom} (basal up to "
         f"{_both_rates(mass_rate_of(flow, drug.concentration))}); the {severity} limit of a start "
-        f"is {most} a day, set by the {limit.source}"
+        f"is {most} a day (layer: {limit.source})"
     )
     basal = basal_mass(case.program, drug.concentration, DAY_MS)
     path, hint = _cause(case.program, basal, limit)

@@ -1,20 +1,22 @@
 """The device families: one line each."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from device_profiles.errors import DeviceFault, Refused
+from device_profiles.errors import DeviceFault, NeuraxisError, Refused, Uncertain
 from device_profiles.profile import PumpProfile, StimulatorProfile
 from device_profiles.profile_file import load_profile
-from firmware_bridge.controller import Settings
+from firmware_bridge.controller import Settings, bring_to_safe_state
+from firmware_bridge.driver import Sample
 from firmware_bridge.families.itp import wire as itp
 from firmware_bridge.families.itp.controller import PumpController
-from firmware_bridge.families.itp.driver import PumpDriver
+from firmware_bridge.families.itp.driver import PumpDriver, pump_sample
 from firmware_bridge.families.scs import wire as scs
 from firmware_bridge.families.scs.controller import StimulatorController
-from firmware_bridge.families.scs.driver import StimulatorDriver
+from firmware_bridge.families.scs.driver import StimulatorDriver, stimulator_sample
 from firmware_bridge.links.base import Link
-from firmware_bridge.protocol.messages import Catalogue, Identity
+from firmware_bridge.protocol.messages import Catalogue, Identity, Reply, StopDepth
 from firmware_bridge.session import Session
 
 CATALOGUE = Catalogue((*scs.MESSAGES, *itp.MESSAGES))
@@ -39,24 +41,22 @@ def _pump(session: Session, identity: Identity, settings: Settings) -> AnyContro
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A family of devices: what people call it, who controls one, who speaks for it."""
+    """A family: what people call it, who controls one of it, and how its status is read."""
 
     name: str
     controller: Callable[[Session, Identity, Settings], AnyController]
+    sample: Callable[[Reply], Sample]
 
 
 FAMILIES = {
-    scs.FAMILY: Family("stimulator", _stimulator),
-    itp.FAMILY: Family("pump", _pump),
+    scs.FAMILY: Family("stimulator", _stimulator, stimulator_sample),
+    itp.FAMILY: Family("pump", _pump, pump_sample),
 }
 
 
-async def connect(link: Link, serial: str | None, settings: Settings) -> AnyController:
-    """Opens a link, finds out who is there, and takes charge of it.
-
-    ``serial`` is the serial number that must answer; ``None`` takes any. An unknown or another
-    device gets no frame but the question who it is. Raises LinkError, Refused, DeviceFault.
-    """
+@asynccontextmanager
+async def _identified(link: Link, serial: str | None) -> AsyncIterator[tuple[Session, Identity]]:
+    """A session with the device that was asked for; closed if the body fails."""
     session = Session(link, CATALOGUE)
     identity = await session.connect()
     try:
@@ -65,15 +65,64 @@ async def connect(link: Link, serial: str | None, settings: Settings) -> AnyCont
                 f"{link.url}: {identity.serial} answers, and {serial} was asked for: nothing was "
                 "sent to it but the question who it is (SR-25). Check which device is connected"
             )
-        family = FAMILIES.get(identity.family)
-        if family is None:
+        if identity.family not in FAMILIES:
             raise DeviceFault(
                 f"{link.url}: {identity.serial} is of the family {identity.family!r}, which this "
                 f"version does not know; it knows {', '.join(FAMILIES)}"
             )
-        controller = family.controller(session, identity, settings)
-        await controller.begin()
+        yield session, identity
     except BaseException:
         await session.close()
         raise
+
+
+async def connect(link: Link, serial: str | None, settings: Settings) -> AnyController:
+    """Opens a link, finds out who is there, and takes charge of it.
+
+    ``serial`` is the serial number that must answer; ``None`` takes any. An unknown or another
+    device gets no frame but the question who it is. Raises LinkError, Refused, DeviceFault.
+    """
+    async with _identified(link, serial) as (session, identity):
+        controller = FAMILIES[identity.family].controller(session, identity, settings)
+        await controller.begin()
     return controller
+
+
+async def stop_at_once(
+    link: Link, serial: str | None, depth: StopDepth, settings: Settings
+) -> tuple[Sample, NeuraxisError | OSError | None]:
+    """Stops a device before anything else: before its journal, its profile and its history.
+
+    Returns the safe state that was confirmed, and why the stop could not be recorded, if it could
+    not. Raises Uncertain, LinkError, Refused, DeviceFault.
+    """
+    async with _identified(link, serial) as (session, identity):
+        family = FAMILIES[identity.family]
+        try:
+            sample = await bring_to_safe_state(session, family.sample, depth)
+        except Uncertain:
+            await _record_stop(family, session, identity, settings, depth, confirmed=False)
+            raise
+        failure = await _record_stop(family, session, identity, settings, depth, confirmed=True)
+        await session.close()
+    return sample, failure
+
+
+async def _record_stop(
+    family: Family,
+    session: Session,
+    identity: Identity,
+    settings: Settings,
+    depth: StopDepth,
+    *,
+    confirmed: bool,
+) -> NeuraxisError | OSError | None:
+    """Records a stop that has been sent; what goes wrong here must not hide the stop itself."""
+    try:
+        controller = family.controller(session, identity, settings)
+        await controller.begin()
+        await controller.note_stop(depth, confirmed=confirmed)
+        await controller.gate.settle()
+    except (NeuraxisError, OSError) as error:
+        return error
+    return None

@@ -23,6 +23,7 @@ from clinical_examples import (
 )
 
 from device_profiles.diagnostics import Finding, verdict_of
+from device_profiles.formulary_file import load_formulary
 from device_profiles.quantities import MicroAmps, Milliseconds
 from device_profiles.therapy import InfusionTherapy
 from safety.limits import pump_limits
@@ -49,6 +50,13 @@ def test_the_example_stimulation_is_accepted_without_a_word() -> None:
 def test_the_example_infusion_is_accepted_without_a_word_first_program_or_not() -> None:
     assert review(MORPHINE_DAY) == ()
     assert review(MORPHINE_DAY, first_program=True) == ()
+
+
+def test_the_example_infusion_is_accepted_by_the_shipped_formulary_too() -> None:
+    shipped = load_formulary()
+    limits, _ = pump_limits(MORPHINE_DAY, shipped)
+    program = compiled(MORPHINE_DAY)
+    assert review_infusion(program, MORPHINE_DAY, limits, ITP, shipped, True) == ()
 
 
 def test_the_verdict_of_a_soft_finding_asks_for_a_reason_and_of_a_hard_one_refuses() -> None:

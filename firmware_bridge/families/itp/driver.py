@@ -195,20 +195,25 @@ class PumpDriver:
         )
 
     def sample(self, status: Reply) -> Sample:
-        """A status in common words; see `Driver.sample`."""
-        if not isinstance(status, PumpStatus):
-            raise DeviceFault(f"the pump answered a status request with {status!r}")
-        return Sample(
-            clock=Milliseconds(status.clock),
-            boot=status.boot,
-            state=status.state,
-            safe=status.state in ("held", "halted", "empty-program") and status.bolus_id == 0,
-            delivering=status.flow > 0,
-            values={
-                "flow_nL_per_day": status.flow,
-                "delivered_nL": status.delivered,
-                "reservoir_nL": status.reservoir,
-                "patient_boluses": status.patient_boluses,
-            },
-            alarms=tuple(status.alarms),
-        )
+        """See `Driver.sample`."""
+        return pump_sample(status)
+
+
+def pump_sample(status: Reply) -> Sample:
+    """A status message in common words. Raises DeviceFault for anything else."""
+    if not isinstance(status, PumpStatus):
+        raise DeviceFault(f"the pump answered a status request with {status!r}")
+    return Sample(
+        clock=Milliseconds(status.clock),
+        boot=status.boot,
+        state=status.state,
+        safe=status.state in ("held", "halted", "empty-program") and status.bolus_id == 0,
+        delivering=status.flow > 0,
+        values={
+            "flow_nL_per_day": status.flow,
+            "delivered_nL": status.delivered,
+            "reservoir_nL": status.reservoir,
+            "patient_boluses": status.patient_boluses,
+        },
+        alarms=tuple(status.alarms),
+    )

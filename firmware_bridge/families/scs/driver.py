@@ -180,28 +180,33 @@ class StimulatorDriver:
         )
 
     def sample(self, status: Reply) -> Sample:
-        """A status in common words; see `Driver.sample`."""
-        if not isinstance(status, StimulatorStatus):
-            raise DeviceFault(f"the stimulator answered a status request with {status!r}")
-        values = {
-            f"area_{number}_amplitude_uA": amplitude
-            for number, amplitude in enumerate(status.amplitudes)
-        }
-        return Sample(
-            clock=Milliseconds(status.clock),
-            boot=status.boot,
-            state=status.state,
-            safe=status.state == "off" and not any(status.amplitudes),
-            delivering=status.state != "off",
-            values={
-                "slot": status.slot,
-                **values,
-                "lease_ms": status.lease,
-                "battery_mV": status.battery,
-                "pulses": status.pulses,
-            },
-            alarms=tuple(status.alarms),
-        )
+        """See `Driver.sample`."""
+        return stimulator_sample(status)
+
+
+def stimulator_sample(status: Reply) -> Sample:
+    """A status message in common words. Raises DeviceFault for anything else."""
+    if not isinstance(status, StimulatorStatus):
+        raise DeviceFault(f"the stimulator answered a status request with {status!r}")
+    values = {
+        f"area_{number}_amplitude_uA": amplitude
+        for number, amplitude in enumerate(status.amplitudes)
+    }
+    return Sample(
+        clock=Milliseconds(status.clock),
+        boot=status.boot,
+        state=status.state,
+        safe=status.state == "off" and not any(status.amplitudes),
+        delivering=status.state != "off",
+        values={
+            "slot": status.slot,
+            **values,
+            "lease_ms": status.lease,
+            "battery_mV": status.battery,
+            "pulses": status.pulses,
+        },
+        alarms=tuple(status.alarms),
+    )
 
 
 def _programming(intent_id: int, programs: tuple[StimulatorProgram, ...]) -> tuple[Step, ...]:

@@ -1,0 +1,1 @@
+"""The commands of `neuraxis`, a module for each kind."""

@@ -1,0 +1,230 @@
+"""`status`, `stop`, `bolus`, `amplitude`, `switch`, `impedance`: requests to a device's owner."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from device_profiles.errors import NeuraxisError, OwnerError
+from device_profiles.notation import parse_current, parse_duration, parse_mass
+from firmware_bridge.clock import RealClock
+from firmware_bridge.links.url import parse_url
+from hil.commands.options import (
+    DeviceOption,
+    Format,
+    FormatOption,
+    JournalOption,
+    OverrideOption,
+    ReasonOption,
+    override_from,
+)
+from hil.commands.shell import errors, fail, interruptible, notation, out, places, print_json
+from hil.exit_codes import DONE, REFUSED
+from hil.live_view import TerminalDisplay
+from hil.owner import find_owner, own, stop_without_owner
+from hil.places import Places
+from hil.requests import (
+    AmplitudeRequest,
+    Answer,
+    BolusRequest,
+    ImpedanceRequest,
+    Reason,
+    Request,
+    StatusRequest,
+    StopRequest,
+    SwitchRequest,
+    ask_owner,
+    serve,
+)
+
+
+def _request(
+    request: Request,
+    device: str | None,
+    family: str | None,
+    journal: Path | None,
+    form: Format,
+    show: Callable[[Answer], None] | None = None,
+) -> None:
+    """Sends a request to the running owner; with --device and no owner, becomes one briefly."""
+
+    async def main(clock: RealClock) -> int:
+        answer = await _answer(request, device, family, places(journal), clock, form)
+        if form is Format.JSON:
+            print_json({"code": answer.code, "text": answer.text, **answer.data})
+        elif answer.code != DONE:
+            errors().print(Text(f"neuraxis: {answer.text}"))
+        else:
+            out().print(Text(answer.text))
+            if show is not None:
+                show(answer)
+        return answer.code
+
+    interruptible(form, main)
+
+
+async def _answer(
+    request: Request,
+    device: str | None,
+    family: str | None,
+    where: Places,
+    clock: RealClock,
+    form: Format,
+) -> Answer:
+    url = None if device is None else parse_url(device)
+    owner = find_owner(where, url, family)
+    if owner is not None:
+        return await ask_owner(owner, request)
+    if url is None:
+        raise OwnerError(
+            "no owner is running on this machine: start one with `neuraxis run`, or say which "
+            "device is meant with --device URL (`neuraxis devices` lists what is connected)"
+        )
+    display = TerminalDisplay(out(), as_json=form is Format.JSON)
+    if isinstance(request, StopRequest):
+        return await stop_without_owner(url, where, clock, request.depth, display.sound)
+    async with own(url, where, clock, display.sound) as controller:
+        return await serve(controller, request)
+
+
+def status(
+    device: DeviceOption = None, form: FormatOption = Format.TEXT, journal: JournalOption = None
+) -> None:
+    """How the device is: state, output, alarms, what is not settled."""
+    _request(StatusRequest(), device, None, journal, form, _show_status)
+
+
+def _show_status(answer: Answer) -> None:
+    console = out()
+    data = answer.data
+    rows = {
+        "model": data["model"],
+        "url": data["url"],
+        "patient": data["patient"] or "none",
+        **data["values"],
+        "alarms": ", ".join(data["alarms"]) or "none",
+        "unsettled": ", ".join(f"{i['command']} {i['id']:#x}" for i in data["unsettled"]) or "none",
+        "journal": f"LATCHED: {data['latched']}" if data["latched"] else "whole",
+    }
+    for name, value in rows.items():
+        console.print(Text(f"  {name:<24} {value}"))
+
+
+def stop(
+    flow: Annotated[
+        bool, typer.Option("--flow", help="Halt a pump's whole flow: asked once more.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Answer the second question in advance.")
+    ] = False,
+    device: DeviceOption = None,
+    form: FormatOption = Format.TEXT,
+    journal: JournalOption = None,
+) -> None:
+    """Bring the device to its safe state: a stimulator to zero; a pump ends boluses and follows
+    its drug's policy. Never refused by a limit or a journal."""
+    if flow and not yes:
+        errors().print(Text(WITHDRAWAL))
+        print("Halt the flow? Type yes: ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            errors().print(Text("neuraxis: not confirmed: the flow goes on"))
+            raise typer.Exit(REFUSED)
+    _request(StopRequest(depth="flow" if flow else "policy"), device, None, journal, form)
+
+
+WITHDRAWAL = (
+    "Halting the flow withholds the drug. Abrupt withdrawal of baclofen can kill (high fever, "
+    "altered mental state, muscle breakdown, organ failure); of an opioid or clonidine it makes a "
+    "person ill. Without --flow, boluses end and the basal goes on."
+)
+
+
+def bolus(
+    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help='Of the first drug: "0.1 mg".')],
+    over: Annotated[str, typer.Option("--over", metavar="TIME", help='How long: "10 min".')],
+    override: OverrideOption = None,
+    reason: ReasonOption = "",
+    device: DeviceOption = None,
+    form: FormatOption = Format.TEXT,
+    journal: JournalOption = None,
+) -> None:
+    """Deliver one bolus on top of a pump's verified basal, if every window has room."""
+    request = _built(
+        form,
+        lambda: BolusRequest(
+            dose=notation(parse_mass, amount, "AMOUNT"),
+            over=notation(parse_duration, over, "--over"),
+            reason=_reason(override, reason),
+        ),
+    )
+    _request(request, device, "pump", journal, form)
+
+
+def amplitude(
+    value: Annotated[str, typer.Argument(metavar="VALUE", help='The new amplitude: "4.0 mA".')],
+    area: Annotated[
+        int | None, typer.Option("--area", help="Which area, from 1; needed if there are several.")
+    ] = None,
+    override: OverrideOption = None,
+    reason: ReasonOption = "",
+    device: DeviceOption = None,
+    form: FormatOption = Format.TEXT,
+    journal: JournalOption = None,
+) -> None:
+    """Change the amplitude of the running program; lowering is never refused."""
+    request = _built(
+        form,
+        lambda: AmplitudeRequest(
+            amplitude=notation(parse_current, value, "VALUE"),
+            area=area,
+            reason=_reason(override, reason),
+        ),
+    )
+    _request(request, device, "stimulator", journal, form)
+
+
+def switch(
+    program: Annotated[str, typer.Argument(metavar="PROGRAM", help="The program's name.")],
+    override: OverrideOption = None,
+    reason: ReasonOption = "",
+    device: DeviceOption = None,
+    form: FormatOption = Format.TEXT,
+    journal: JournalOption = None,
+) -> None:
+    """Ramp the running program to zero, then another one of the file up."""
+    request = _built(form, lambda: SwitchRequest(program=program, reason=_reason(override, reason)))
+    _request(request, device, "stimulator", journal, form)
+
+
+def impedance(
+    override: OverrideOption = None,
+    reason: ReasonOption = "",
+    device: DeviceOption = None,
+    form: FormatOption = Format.TEXT,
+    journal: JournalOption = None,
+) -> None:
+    """Measure every contact; the output must be off. It drives pulses, so it is judged too."""
+    request = _built(form, lambda: ImpedanceRequest(reason=_reason(override, reason)))
+    _request(request, device, "stimulator", journal, form, _show_impedances)
+
+
+def _show_impedances(answer: Answer) -> None:
+    for contact, ohms in answer.data["ohms"].items():
+        out().print(Text(f"  {contact:<4} {ohms:>6} ohm"))
+
+
+def _built(form: Format, make: Callable[[], Request]) -> Request:
+    try:
+        return make()
+    except NeuraxisError as error:
+        fail(error, form)
+
+
+def _reason(rules: list[str] | None, reason: str) -> Reason | None:
+    override = override_from(rules, reason)
+    if override is None:
+        return None
+    return Reason(rules=list(override.rules), user=override.user, reason=override.reason)

@@ -1,0 +1,103 @@
+"""What every command does: print, fail with the right exit code, end safely when interrupted."""
+
+import json
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import platformdirs
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from device_profiles.errors import NeuraxisError, Refused, UsageError
+from device_profiles.notation_grammar import NotationError
+from firmware_bridge.clock import RealClock
+from hil.check import finding_as_json
+from hil.commands.options import Format
+from hil.exit_codes import DONE, SEVERITY, code_of, leaves
+from hil.interrupt import run_interruptible
+from hil.places import Places
+
+T = TypeVar("T")
+
+
+def places(journal: Path | None) -> Places:
+    return Places(platformdirs.user_state_path("neuraxis"), journal)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def errors() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def out() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def fail(error: BaseException, form: Format) -> NoReturn:
+    """Tells what went wrong, once, and ends with the exit code it amounts to."""
+    code = code_of(error)
+    known = [leaf for leaf in leaves(error) if isinstance(leaf, NeuraxisError)]
+    if not known:
+        raise error
+    worst = min(known, key=lambda leaf: _rank(code_of(leaf)))
+    _tell(str(worst), worst.findings if isinstance(worst, Refused) else (), code, form)
+    raise typer.Exit(code)
+
+
+def _rank(code: int) -> int:
+    return SEVERITY.index(code)
+
+
+def _tell(text: str, findings: Any, code: int, form: Format) -> None:
+    if form is Format.JSON:
+        print_json(
+            {"schema": "neuraxis.error/1", "code": code, "text": text}
+            | {"findings": [finding_as_json(finding) for finding in findings]}
+        )
+    console = errors()
+    console.print(Text(f"neuraxis: {text}"))
+    for finding in findings:
+        limit = f" (limit {finding.limit}, {finding.source})" if finding.limit else ""
+        console.print(Text(f"  {finding.rule} {finding.severity}: {finding.message}{limit}"))
+        if finding.hint:
+            console.print(Text(f"    hint: {finding.hint}"))
+
+
+def _end(code: int) -> None:
+    if code != DONE:
+        raise typer.Exit(code)
+
+
+def guarded(form: Format, work: Callable[[], int]) -> None:
+    """Runs a command's work; every error of ours becomes a sentence and an exit code."""
+    try:
+        code = work()
+    except (NeuraxisError, BaseExceptionGroup) as error:
+        fail(error, form)
+    _end(code)
+
+
+def interruptible(form: Format, main: Callable[[RealClock], Coroutine[Any, Any, int]]) -> None:
+    console = errors()
+
+    async def with_clock() -> int:
+        clock = RealClock()
+        try:
+            return await main(clock)
+        finally:
+            clock.close()
+
+    guarded(form, lambda: run_interruptible(with_clock(), lambda text: console.print(Text(text))))
+
+
+def notation(parse: Callable[[str], Any], text: str, what: str) -> Any:
+    try:
+        return parse(text)
+    except NotationError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        raise UsageError(f"{what}: {error}{hint}") from error

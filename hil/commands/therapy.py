@@ -1,0 +1,196 @@
+"""`plan`, `apply` and `run`: a therapy file on its way to a device."""
+
+import asyncio
+import sys
+import threading
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from device_profiles.errors import Refused
+from device_profiles.notation import parse_duration
+from firmware_bridge.clock import RealClock
+from firmware_bridge.controller import Plan
+from firmware_bridge.links.url import parse_url
+from hil.check import Check
+from hil.commands.files import readable
+from hil.commands.options import (
+    DISCLAIMER,
+    DeviceOption,
+    FileArgument,
+    Format,
+    FormatOption,
+    FormularyOption,
+    JournalOption,
+    OverrideOption,
+    ReasonOption,
+    override_from,
+)
+from hil.commands.shell import interruptible, notation, out, places, print_json
+from hil.exit_codes import DONE, REFUSED
+from hil.live_view import TerminalDisplay
+from hil.owner import own
+from hil.plan_view import next_clock_change, plan_as_json, plan_view
+from hil.run import RunOptions, apply_plan, plan_for, run_therapy
+
+
+def plan(
+    file: FileArgument,
+    device: Annotated[str, typer.Option("--device", metavar="URL", help="The device.")],
+    form: FormatOption = Format.TEXT,
+    journal: JournalOption = None,
+    formulary: FormularyOption = None,
+) -> None:
+    """Show old and new side by side, with the digest that `apply --confirm` takes for 10 minutes.
+
+    Nothing is changed: the device is only asked.
+    """
+    checked = readable(file, formulary, form)
+
+    async def main(clock: RealClock) -> int:
+        display = TerminalDisplay(out(), as_json=form is Format.JSON)
+        async with own(parse_url(device), places(journal), clock, display.sound) as controller:
+            made = await plan_for(controller, checked)
+        _show_plan(made, checked, form)
+        return REFUSED if made.verdict != "accepted" else DONE
+
+    interruptible(form, main)
+
+
+def _show_plan(made: Plan, checked: Check, form: Format) -> None:
+    if form is Format.JSON:
+        print_json(plan_as_json(made))
+        return
+    console = out()
+    console.print(plan_view(made))
+    for finding in made.findings:
+        console.print(Text(f"  {finding.rule} {finding.severity}: {finding.message}"))
+    change = next_clock_change(getattr(checked.therapy, "timezone", None), made.made)
+    if change is not None:
+        console.print(Text(change))
+
+
+def apply(
+    file: FileArgument,
+    device: Annotated[str, typer.Option("--device", metavar="URL", help="The device.")],
+    confirm: Annotated[
+        str | None, typer.Option("--confirm", metavar="DIGEST", help="The digest of a plan.")
+    ] = None,
+    override: OverrideOption = None,
+    reason: ReasonOption = "",
+    form: FormatOption = Format.TEXT,
+    journal: JournalOption = None,
+    formulary: FormularyOption = None,
+) -> None:
+    """Program the device with a file and exit: a pump delivers on, a stimulator stays off.
+
+    Without --confirm the plan is shown and a person is asked.
+    """
+    checked = readable(file, formulary, form)
+
+    async def main(clock: RealClock) -> int:
+        display = TerminalDisplay(out(), as_json=form is Format.JSON)
+        passed = override_from(override, reason)
+        async with own(parse_url(device), places(journal), clock, display.sound) as controller:
+            digest = confirm
+            if digest is None:
+                made = await plan_for(controller, checked)
+                _show_plan(made, checked, form)
+                if made.verdict == "refused" or not await _asks_a_person(made):
+                    raise Refused("not confirmed: nothing was sent", made.findings)
+                digest = made.digest
+            else:
+                await plan_for(controller, checked)
+            result = await apply_plan(controller, checked, digest, passed)
+            serial = controller.identity.serial
+            path = places(journal).journal_path(serial)
+        if form is Format.JSON:
+            print_json(
+                {"schema": "neuraxis.apply/1", "serial": serial, "outcome": result.outcome}
+                | {"id": result.intent_id, "evidence": result.evidence, "journal": str(path)}
+            )
+        else:
+            console = out()
+            console.print(Text(f"{result.outcome}: {serial} programmed; {result.evidence}"))
+            console.print(Text(f"journal: {path}"))
+        return DONE
+
+    interruptible(form, main)
+
+
+async def _asks_a_person(_plan: Plan) -> bool:
+    """Asks on the terminal; anything but a clear yes, an ended input included, is a no."""
+    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        line = sys.stdin.readline()
+        loop.call_soon_threadsafe(lambda: answer.done() or answer.set_result(line))
+
+    print("Apply this plan? Type yes: ", end="", flush=True)
+    # A thread of its own that may be left behind: nothing can interrupt a read of the terminal.
+    threading.Thread(target=read, daemon=True).start()
+    return (await answer).strip().lower() in ("y", "yes")
+
+
+async def _is_confirmed(_plan: Plan) -> bool:
+    return True
+
+
+def run(
+    file: FileArgument,
+    device: DeviceOption = None,
+    duration: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="DURATION", help='How long, e.g. "10 min". Default: until Ctrl-C.'
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm the plan without asking.")] = False,
+    override: OverrideOption = None,
+    reason: ReasonOption = "",
+    telemetry: Annotated[
+        str | None,
+        typer.Option("--telemetry", metavar="URL", help="Publish to mqtt://HOST[:PORT]."),
+    ] = None,
+    form: FormatOption = Format.TEXT,
+    journal: JournalOption = None,
+    formulary: FormularyOption = None,
+) -> None:
+    """Plan, confirm, apply, start and watch live; ends in the device's safe state.
+
+    Without --device the bundled simulator is started. The end (time, Ctrl-C, SIGTERM) leaves a
+    stimulator at zero, and a pump on its basal with boluses closed.
+    """
+    checked = readable(file, formulary, form)
+
+    async def main(clock: RealClock) -> int:
+        console = out()
+        display = TerminalDisplay(console, as_json=form is Format.JSON)
+        seconds = None if duration is None else notation(parse_duration, duration, "--for")
+        options = RunOptions(
+            _is_confirmed if yes else _asks_a_person, seconds, override_from(override, reason)
+        )
+        where = places(journal)
+        if form is Format.TEXT:
+            console.print(Text(DISCLAIMER))
+        url = parse_url(device or _simulator_for(checked))
+        try:
+            async with own(url, where, clock, display.sound) as controller:
+                display.attach(controller)
+                path = where.journal_path(controller.identity.serial)
+                try:
+                    await run_therapy(controller, checked, options, display)
+                finally:
+                    display.say(f"journal: {path}")
+        finally:
+            display.close()
+        return DONE
+
+    interruptible(form, main)
+
+
+def _simulator_for(checked: Check) -> str:
+    family = "pump" if hasattr(checked.therapy, "drugs") else "stimulator"
+    return f"sim://{family}"

@@ -1,0 +1,171 @@
+"""`docs/protocol.md` is true: its tables are the code's, its vectors run, its session replays."""
+
+import dataclasses
+import re
+import zlib
+from typing import Any
+
+import pytest
+from protocol_document import (
+    Block,
+    Section,
+    blocks,
+    described_fields,
+    from_diagnostic,
+    sections,
+)
+
+from firmware_bridge.families.itp import wire as itp
+from firmware_bridge.families.scs import wire as scs
+from firmware_bridge.protocol.blob import ProgramRecord, decode_program, digest_of, encode_program
+from firmware_bridge.protocol.frames import FrameDecoder, decode_frame, encode_frame
+from firmware_bridge.protocol.messages import (
+    COMMON_MESSAGES,
+    PROTOCOL_VERSION,
+    Catalogue,
+    DeEscalation,
+    Envelope,
+    ErrorCode,
+    Handshake,
+    Message,
+    Query,
+    Reply,
+    TherapyRequest,
+)
+from firmware_bridge.simulator.device import SimulatedDevice
+from firmware_bridge.simulator.families import MACHINES
+
+FAMILY_MESSAGES = {"common": (), "scs": scs.MESSAGES, "itp": itp.MESSAGES}
+CATALOGUES = {family: Catalogue(messages) for family, messages in FAMILY_MESSAGES.items()}
+ALL_MESSAGES = (*COMMON_MESSAGES, *scs.MESSAGES, *itp.MESSAGES)
+PROGRAMS: dict[str, type[ProgramRecord]] = {
+    "scs": scs.WireProgram,
+    "itp": itp.WirePumpProgram,
+}
+RECORDS = (
+    *(scs.WireProgram, scs.WireArea, scs.WireElectrode),
+    *(itp.WirePumpProgram, itp.WireDrug, itp.WireStep, itp.WirePatientBolus),
+)
+GROUPS = {
+    Query: "query",
+    Handshake: "handshake",
+    DeEscalation: "de-escalation",
+    TherapyRequest: "therapy",
+    Reply: "reply",
+}
+
+SECTIONS = {section.title: section for section in sections()}
+VECTORS = blocks("vector")
+
+
+def heading_of(cls: type[Message]) -> str:
+    """The heading that a message must have in the document."""
+    group = next(name for base, name in GROUPS.items() if issubclass(cls, base))
+    direction = "device → host" if group == "reply" else "host → device"
+    return f"0x{cls.KIND:02X} {cls.__name__} · {direction} · {group}"
+
+
+def check_fields(section: Section, cls: type[Any]) -> None:
+    """The section has the class's fields, in order, with their types; numbers have a meaning."""
+    assert {name: kind for name, (kind, _) in section.fields.items()} == described_fields(cls)
+    assert list(section.fields) == list(described_fields(cls))
+
+
+@pytest.mark.parametrize("cls", ALL_MESSAGES, ids=lambda cls: cls.__name__)
+def test_every_message_is_described_with_all_its_fields(cls: type[Message]) -> None:
+    assert heading_of(cls) in SECTIONS
+    check_fields(SECTIONS[heading_of(cls)], cls)
+    assert list(described_fields(cls)) == [field.name for field in dataclasses.fields(cls)]
+
+
+@pytest.mark.parametrize("cls", RECORDS, ids=lambda cls: cls.__name__)
+def test_every_record_of_a_program_is_described(cls: type[ProgramRecord]) -> None:
+    check_fields(SECTIONS[f"record {cls.__name__}"], cls)
+
+
+def test_the_document_describes_nothing_else() -> None:
+    known = {heading_of(cls) for cls in ALL_MESSAGES}
+    assert set(SECTIONS) == known | {f"record {cls.__name__}" for cls in RECORDS}
+
+
+def test_every_message_has_a_vector() -> None:
+    shown = {block.values()["message"] for block in VECTORS}
+    assert shown == {cls.__name__ for cls in ALL_MESSAGES}
+
+
+@pytest.mark.parametrize("block", VECTORS, ids=lambda block: f"line-{block.line}")
+def test_vectors_decode_to_their_fields_and_encode_to_their_bytes(block: Block) -> None:
+    values = block.values()
+    catalogue = CATALOGUES[values["family"]]
+    cls = next(cls for cls in ALL_MESSAGES if cls.__name__ == values["message"])
+    expected = Envelope(
+        int(values["session"]), int(values["sequence"]), cls(**from_diagnostic(values["fields"]))
+    )
+    frame = bytes.fromhex(values["frame"])
+    body = decode_frame(frame[:-1])
+    assert frame.count(0) == 1
+    assert body is not None
+    assert body.hex() == values["body"]
+    assert catalogue.decode(body) == expected
+    assert encode_frame(catalogue.encode(expected)) == frame
+
+
+@pytest.mark.parametrize("block", blocks("program"), ids=lambda block: f"line-{block.line}")
+def test_programs_decode_to_their_records_and_encode_to_their_bytes(block: Block) -> None:
+    values = block.values()
+    cls = PROGRAMS[values["family"]]
+    record = cls.model_validate(from_diagnostic(values["record"]))
+    program = bytes.fromhex(values["program"])
+    assert decode_program(cls, program) == record
+    assert encode_program(record) == program
+    assert digest_of(program).hex() == values["digest"]
+
+
+def test_both_families_show_programs() -> None:
+    assert {block.values()["family"] for block in blocks("program")} == set(PROGRAMS)
+
+
+@pytest.mark.parametrize("block", blocks("frame"), ids=lambda block: f"line-{block.line}")
+def test_frames_have_their_checksum(block: Block) -> None:
+    values = block.values()
+    body = bytes.fromhex(values["body"])
+    assert zlib.crc32(body) == int(values["crc"], 16)
+    assert encode_frame(body).hex() == values["frame"]
+
+
+def test_the_worked_session_replays_on_the_simulator() -> None:
+    (block,) = blocks("session")
+    catalogue = CATALOGUES["scs"]
+    device = SimulatedDevice(
+        MACHINES["stimulator"], wall_ms=1_767_225_600_000, serial="NX-0001", seed=0
+    )
+    names: list[str] = []
+    answer, asked = b"", Envelope(0, 0, Message())
+    for line in block.lines:
+        if line.startswith("#"):
+            names = re.findall(r"[A-Z]\w+", line.split(":")[0])
+            continue
+        time, speaker, frame = re.fullmatch(r"(\d+) ms (host|device): ([0-9a-f]+)", line).groups()  # type: ignore[union-attr]
+        (body,) = FrameDecoder().feed(bytes.fromhex(frame))
+        envelope = catalogue.decode(body)
+        assert type(envelope.message).__name__ in names
+        if speaker == "host":
+            assert answer == b"", "the device has said more than the document shows"
+            answer = device.receive(bytes.fromhex(frame), int(time))
+            asked = envelope
+        else:
+            assert answer.hex() == frame
+            assert envelope[:2] == asked[:2]
+            answer = b""
+    assert answer == b""
+
+
+def test_error_codes_and_version_are_those_of_the_code() -> None:
+    text = "\n".join(section.title for section in sections())
+    assert "Refused" in text
+    from protocol_document import PATH
+
+    page = PATH.read_text("utf-8")
+    table = page[page.index("## 10. Error codes") : page.index("## 11.")]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.M) == list(ErrorCode.__args__)  # type: ignore[attr-defined]
+    assert f"# The device protocol, number {PROTOCOL_VERSION}\n" in page
