@@ -29,8 +29,17 @@ from firmware_bridge.protocol.messages import (
 )
 from firmware_bridge.session import Result, Session, settlement
 from safety.alarms import Alarm
-from safety.commands import Command, Instant, Override, ProgramPump, ProgramStimulator
-from safety.events import Connected, DeviceIdentity, Event, Opened, Raised, Settled
+from safety.commands import Command, CommandKind, Instant, Override, ProgramPump, ProgramStimulator
+from safety.events import (
+    Connected,
+    DeviceIdentity,
+    Event,
+    Intended,
+    Opened,
+    Raised,
+    Settled,
+    Unverified,
+)
 from safety.events import Stopped as StoppedEvent
 from safety.gate import Gate
 from safety.journal import SCHEMA, Anchor, Disk, open_journal, slow_time_at_end
@@ -39,6 +48,7 @@ from safety.limits import PumpLimits
 from safety.outputs import Output
 from safety.plan import PLAN_LIFE, PlanContent, confirm, plan_digest
 
+PROGRAMMING: tuple[CommandKind, ...] = ("program-stimulator", "program-pump")
 SAFE_STATE_POLLS = 50
 SAFE_STATE_POLL_S = 0.1
 
@@ -110,6 +120,10 @@ async def bring_to_safe_state(
     )
 
 
+class UnreadableProgram(DeviceFault):
+    """What the device holds as a program is none."""
+
+
 P = TypeVar("P", StimulatorProfile, PumpProfile)
 C = TypeVar("C", ProgramStimulator, ProgramPump)
 
@@ -165,13 +179,25 @@ class Controller(ABC, Generic[P, C]):
         await self.session.open()
         await self.gate.tell(Connected(self.now(), self.identity, self._boot))
         for intent in self.state.unsettled:
-            await self.settle(intent.id)
+            await self.settle(intent)
+        verified = self.verified_outputs()
+        if verified and not await self._read_back_equals(verified):
+            await self._unverified(0, "on connecting, the device holds another program")
 
-    async def settle(self, intent_id: int) -> Result:
-        """Asks the device what became of an intent and records the answer. Raises LinkError."""
-        result = settlement(await self.session.outcome_of(intent_id))
-        await self._record(intent_id, result)
+    async def settle(self, intent: Intended) -> Result:
+        """Asks the device what became of an intent, records it and returns it. Raises LinkError.
+
+        A program that it says it has taken is read back and compared before it counts.
+        """
+        result = settlement(await self.session.outcome_of(intent.id))
+        if result.outcome == "delivered" and intent.command in PROGRAMMING:
+            result = await self._proved(result, lambda: self._read_back_equals(intent.outputs))
+        await self._record(intent.id, result)
         return result
+
+    @abstractmethod
+    def verified_outputs(self) -> tuple[Output, ...]:
+        """The programs that the judge knows to be in the device."""
 
     async def close(self) -> None:
         """Brings the journal to the disk and closes the link."""
@@ -238,7 +264,9 @@ class Controller(ABC, Generic[P, C]):
             try:
                 programs.append(self._driver.program_of(slot, read.program))
             except MessageError as error:
-                raise DeviceFault(f"the program in slot {slot} is unreadable: {error}") from error
+                raise UnreadableProgram(
+                    f"{self.identity.serial}: the program in slot {slot} is unreadable: {error}"
+                ) from error
         return tuple(programs)
 
     async def plan(self, command: C, patient: str) -> Plan:
@@ -275,7 +303,10 @@ class Controller(ABC, Generic[P, C]):
         """What a family must lower before its program may change."""
 
     async def _read_back_equals(self, outputs: tuple[Output, ...]) -> bool:
-        return await self.read_back() == outputs
+        try:
+            return await self.read_back() == outputs
+        except UnreadableProgram:
+            return False
 
     def _content(self, command: C, read_back: tuple[Output, ...]) -> PlanContent:
         return PlanContent(
@@ -330,15 +361,22 @@ class Controller(ABC, Generic[P, C]):
         except LinkError as error:
             return Result("UNCERTAIN", f"it was committed, but reading it back failed: {error}")
         text = "the program read back differs from the one that was sent"
-        await self.raise_alarm(Alarm("read-back-differs", "HIGH", "SR-22", text))
         fault = DeviceFault(f"{self.identity.serial}: {text} (SR-22); stop it and look at it")
         return Result("UNCERTAIN", text, error=fault)
 
     async def _record(self, intent_id: int, result: Result) -> None:
+        if isinstance(result.error, DeviceFault):
+            await self._unverified(intent_id, result.evidence)
+            return
         await self.gate.tell(Settled(self.now(), intent_id, result.outcome, result.evidence))
         if result.outcome == "UNCERTAIN":
             text = f"it is not known whether intent {intent_id:#x} was carried out"
             await self.raise_alarm(Alarm("uncertain", "MEDIUM", "SR-21", text))
+
+    async def _unverified(self, intent_id: int, evidence: str) -> None:
+        await self.gate.tell(Unverified(self.now(), intent_id, evidence))
+        text = f"{evidence}; no program counts as verified until one is applied"
+        await self.raise_alarm(Alarm("program-differs", "HIGH", "SR-22", text))
 
     async def raise_alarm(self, alarm: Alarm) -> None:
         """Records an alarm and sounds it."""

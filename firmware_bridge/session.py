@@ -328,6 +328,11 @@ class Session:
         if isinstance(reply, expected):
             return reply
         asked = type(request).__name__
+        if isinstance(reply, Refused) and reply.code == "wrong-session":
+            raise DeviceFault(
+                f"{self.url}: the device no longer knows this conversation: it has restarted, or "
+                "another program has opened one. Connect again; its program is read back first"
+            )
         if isinstance(reply, Refused):
             raise DeviceFault(f"{self.url}: refused {asked}: {reply.code}, {reply.detail}")
         raise DeviceFault(f"{self.url}: answered {asked} with {type(reply).__name__}")

@@ -37,7 +37,7 @@ for command in (
     bench.devices,
 ):
     app.command()(command)
-app.command(epilog=describe_faults())(bench.simulate)
+app.command(epilog="\b\n" + describe_faults())(bench.simulate)
 app.add_typer(bench.journal_app, name="journal")
 app.add_typer(files.schema_app, name="schema")
 

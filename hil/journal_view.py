@@ -16,6 +16,7 @@ from safety.events import (
     Rejected,
     Settled,
     Stopped,
+    Unverified,
 )
 from safety.journal import Contents
 from safety.outputs import BolusOutput, Stimulation, StimulatorProgram
@@ -61,6 +62,9 @@ def sentence(event: Event) -> str:
             return f"{event.id:#x} refused, nothing sent: {event.command}: {reasons}"
         case Settled():
             return f"{event.id:#x} {event.outcome}: {event.evidence}"
+        case Unverified():
+            whose = f"{event.id:#x} " if event.id else ""
+            return f"{whose}NOT VERIFIED: {event.evidence}"
         case Measured():
             return f"{event.id:#x} measured {min(event.ohms)} to {max(event.ohms)} ohm"
         case Lowered():

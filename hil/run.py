@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from device_profiles.diagnostics import verdict_of
 from device_profiles.errors import NeuraxisError, Refused
 from device_profiles.quantities import Milliseconds
 from device_profiles.therapy import StimulationTherapy
@@ -16,6 +17,7 @@ from firmware_bridge.session import Result
 from hil.check import Check
 from hil.watch import Watch, Watched
 from safety.commands import Override, ProgramPump, ProgramStimulator
+from safety.rules_state import judge_override
 
 
 class Display(Protocol):
@@ -40,31 +42,48 @@ class RunOptions:
     override: Override | None
 
 
-async def plan_for(controller: AnyController, check: Check) -> Plan:
-    """The plan of a checked file on a connected device; raises Refused for the wrong device."""
-    therapy, command = check.therapy, check.command
-    if therapy.device != controller.identity.model:
+def require_device_of(check: Check, controller: AnyController) -> None:
+    """Raises Refused unless the connected device is the one the file is for."""
+    device = check.therapy.device
+    if device != controller.identity.model:
         raise Refused(
-            f"the file is for {therapy.device}, and {controller.identity.serial} is an "
-            f"{controller.identity.model}: nothing was sent"
+            f"the file is for {device}, and {controller.identity.serial} is an "
+            f"{controller.identity.model}: nothing was sent (SR-25)"
         )
-    if isinstance(controller, StimulatorController) and isinstance(command, ProgramStimulator):
-        return await controller.plan(command, therapy.patient)
-    if not isinstance(controller, StimulatorController) and isinstance(command, ProgramPump):
-        return await controller.plan(command, therapy.patient)
-    raise Refused("the file is for another kind of device: nothing was sent")
+
+
+async def plan_for(controller: AnyController, check: Check) -> Plan:
+    """The plan of a checked file on a connected device. Raises Refused for the wrong device."""
+    require_device_of(check, controller)
+    patient, command = check.therapy.patient, check.command
+    if isinstance(controller, StimulatorController):
+        assert isinstance(command, ProgramStimulator)
+        return await controller.plan(command, patient)
+    assert isinstance(command, ProgramPump)
+    return await controller.plan(command, patient)
 
 
 async def apply_plan(
     controller: AnyController, check: Check, digest: str, override: Override | None
 ) -> Result:
     """Applies a checked file under a digest; see `Controller.apply`."""
+    require_device_of(check, controller)
     patient, command = check.therapy.patient, check.command
-    if isinstance(controller, StimulatorController) and isinstance(command, ProgramStimulator):
+    if isinstance(controller, StimulatorController):
+        assert isinstance(command, ProgramStimulator)
         return await controller.apply(command, patient, digest, override)
-    if not isinstance(controller, StimulatorController) and isinstance(command, ProgramPump):
-        return await controller.apply(command, patient, digest, override)
-    raise Refused("the file is for another kind of device: nothing was sent")
+    assert isinstance(command, ProgramPump)
+    return await controller.apply(command, patient, digest, override)
+
+
+def require_admissible(plan: Plan, override: Override | None) -> None:
+    """Raises Refused when a finding of the plan stands against it, a person's reason counted."""
+    standing = judge_override(plan.findings, override)
+    if not standing:
+        return
+    if verdict_of(standing) == "needs-reason":
+        raise Refused("the plan needs a reason: --override RULE --reason TEXT", standing)
+    raise Refused("the plan is refused: nothing was sent", standing)
 
 
 async def run_therapy(
@@ -73,6 +92,7 @@ async def run_therapy(
     """Takes a checked file all the way; leaves the device in its safe state however it ends."""
     plan = await plan_for(controller, check)
     display.plan(plan)
+    require_admissible(plan, options.override)
     if not await options.confirm(plan):
         raise Refused("not confirmed: nothing was sent")
     try:
@@ -120,4 +140,4 @@ async def _make_safe(controller: AnyController, display: Display) -> None:
     display.say(f"safe state confirmed: {controller.identity.serial} is {sample.state}")
     for intent in controller.state.unsettled:
         with suppress(NeuraxisError):
-            await controller.settle(intent.id)
+            await controller.settle(intent)

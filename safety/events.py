@@ -101,6 +101,19 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Unverified:
+    """The device holds another program than the one that was last verified or sent.
+
+    ``id`` is the intent that shall have put it there; 0 when it was found so on connecting.
+    """
+
+    at: Instant
+    id: int
+    evidence: str
+    kind: Literal["unverified"] = "unverified"
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """Impedances of contacts E1, E2, … that the device measured for an intent."""
 
@@ -153,6 +166,7 @@ Event = Annotated[
     | Intended
     | Rejected
     | Settled
+    | Unverified
     | Measured
     | Lowered
     | Stopped

@@ -344,4 +344,3 @@ def open_journal(disk: Disk, anchor: Anchor) -> OpenedJournal:
 def slow_time_at_end(events: Iterable[Event]) -> Milliseconds:
     """The slow time at which a journal ends: lockouts and windows go on from here."""
     return max((event.at.slow for event in events), default=Milliseconds(0))
-

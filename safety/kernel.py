@@ -35,6 +35,7 @@ from safety.events import (
     Rejected,
     Settled,
     Stopped,
+    Unverified,
 )
 from safety.limits import PumpLimits, pump_limits
 from safety.outputs import Output, PumpProgram, Stimulation, StimulatorProgram
@@ -146,6 +147,8 @@ def step(state: State, event: Ask | Event) -> tuple[State, tuple[Effect, ...]]:
             return state, (Refuse(event.findings),)
         case Settled():
             return _settled(state, event), ()
+        case Unverified():
+            return _unverified(state, event), ()
         case Measured():
             return replace(state, impedances=Impedances(event.ohms, event.at.fast)), ()
         case Lowered():
@@ -308,6 +311,19 @@ def _settled(state: State, event: Settled) -> State:
         kept = tuple(r for r in settled.reservations if r.id != event.id)
         return replace(settled, reservations=kept)
     return _delivered(settled, intent)
+
+
+def _unverified(state: State, event: Unverified) -> State:
+    """No program counts as verified: nothing starts and no bolus is given until one is applied."""
+    return replace(
+        state,
+        epoch=state.epoch + 1,
+        unsettled=tuple(i for i in state.unsettled if i.id != event.id),
+        programs=(),
+        running=None,
+        pump_program=None,
+        pump_limits=None,
+    )
 
 
 def _delivered(state: State, intent: Intended) -> State:

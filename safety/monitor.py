@@ -150,7 +150,7 @@ def _of_a_day(program: PumpProgram, moment: int) -> int:
     along = [flows[-1], *flows]
     return sum(
         flow * (min(moment, end) - begin)
-        for flow, begin, end in zip(along, borders, borders[1:], strict=True)
+        for flow, begin, end in zip(along, borders[:-1], borders[1:], strict=True)
         if begin < moment and begin < end
     )
 

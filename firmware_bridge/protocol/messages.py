@@ -290,7 +290,6 @@ ErrorCode = Literal[
     "id-reused",
     "busy",
     "lease-ended",
-    "lockout",
 ]
 
 
@@ -361,9 +360,10 @@ class Catalogue:
         """
         try:
             parts = cbor2.loads(body)
-        except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError) as error:
+            again = cbor2.dumps(parts)
+        except (cbor2.CBORError, ValueError, OverflowError, RecursionError) as error:
             raise MessageError(f"no CBOR: {error}") from error
-        if cbor2.dumps(parts) != body:
+        if again != body:
             raise MessageError("not in the shortest CBOR form, or bytes left over")
         if type(parts) is not list or len(parts) != 4:
             raise MessageError("an envelope is an array of kind, session, sequence and fields")
@@ -374,8 +374,11 @@ class Catalogue:
         cls = self._kinds.get(kind)
         if cls is None:
             raise MessageError(f"no message has the kind {kind:#04x}")
-        if type(fields) is not dict or not all(type(name) is str for name in fields):
+        if type(fields) is not dict:
             raise MessageError("the fields of a message are a map with names as keys")
+        if tuple(fields) != self._names[cls]:
+            names = ", ".join(self._names[cls]) or "none"
+            raise MessageError(f"kind {kind:#04x}: its fields, in this order, are: {names}")
         try:
             decoded = cls(**fields)
         except ValidationError as error:

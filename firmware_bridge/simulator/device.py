@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import cbor2
 
 from device_profiles.errors import UsageError
+from firmware_bridge.families.body import Truth
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
     Envelope,
@@ -23,7 +24,7 @@ from firmware_bridge.protocol.messages import (
 from firmware_bridge.simulator.families import MachineKind, Setup
 from firmware_bridge.simulator.faults import FAULTS, LATE_REPLY_MS, FaultPlan, PlannedFault
 from firmware_bridge.simulator.memory import Memory, MemoryInRam
-from firmware_bridge.simulator.truth import NoTruth, Truth
+from firmware_bridge.simulator.truth import NoTruth
 
 SAVE_EVERY_MS = 1_000
 """Link time after which the state of a flowing device is saved again."""

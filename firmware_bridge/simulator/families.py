@@ -11,6 +11,8 @@ from hashlib import sha256
 from typing import Any
 
 from device_profiles.errors import UsageError
+from firmware_bridge.families.body import Truth
+from firmware_bridge.families.firmware import DeviceIdentity, Firmware
 from firmware_bridge.families.itp import body as itp_body
 from firmware_bridge.families.itp import firmware as itp_firmware
 from firmware_bridge.families.itp import wire as itp_wire
@@ -31,9 +33,8 @@ from firmware_bridge.protocol.messages import (
     Stop,
 )
 from firmware_bridge.simulator.faults import PlannedFault
-from firmware_bridge.simulator.firmware import DeviceIdentity, Firmware
 from firmware_bridge.simulator.memory import DeviceState, parse_state
-from firmware_bridge.simulator.truth import Truth, TruthReplayed
+from firmware_bridge.simulator.truth import TruthReplayed
 
 OTHER_SERIAL = "-OTHER"
 """Ends the serial number of a device that was swapped."""

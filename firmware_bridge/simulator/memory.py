@@ -14,20 +14,13 @@ import os
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from device_profiles.errors import UsageError
+from firmware_bridge.families.body import Stored
 
 NvT = TypeVar("NvT", bound=BaseModel)
 PhysicsT = TypeVar("PhysicsT", bound=BaseModel)
-
-
-class Stored(BaseModel):
-    """A record of the state file: strict, closed; bytes are written in hexadecimal."""
-
-    model_config = ConfigDict(
-        strict=True, extra="forbid", ser_json_bytes="hex", val_json_bytes="hex"
-    )
 
 
 class DeviceState(Stored, Generic[NvT, PhysicsT]):

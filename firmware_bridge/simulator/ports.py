@@ -261,6 +261,9 @@ def port_for(listen: str, runner: DeviceRunner) -> ListeningPort:
 
 def hold(lock: FileLock, taken: str) -> None:
     """Takes a lock for the life of this process; raises UsageError with ``taken`` if it is held."""
+    folder = Path(lock.lock_file).absolute().parent
+    if not folder.is_dir():  # the lock would make it
+        raise UsageError(f"there is no folder {folder}")
     try:
         lock.acquire()
     except Timeout as error:

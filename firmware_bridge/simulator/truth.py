@@ -9,29 +9,11 @@ birth.
 import json
 import os
 from pathlib import Path
-from typing import Protocol
 
 from device_profiles.errors import UsageError
+from firmware_bridge.families.body import Truth, TruthLine
 
-TruthLine = dict[str, object]
 _TAIL_BYTES = 65_536
-
-
-class Truth(Protocol):
-    """Where a body writes what it did."""
-
-    @property
-    def last_ms(self) -> int:
-        """``t_ms`` of the newest line, -1 if there is none."""
-        ...
-
-    def write(self, line: TruthLine) -> None:
-        """Adds one line; it is out of this process before the call returns."""
-        ...
-
-    def close(self) -> None:
-        """No line follows."""
-        ...
 
 
 class TruthInMemory:

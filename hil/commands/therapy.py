@@ -10,6 +10,7 @@ from rich.text import Text
 
 from device_profiles.errors import Refused
 from device_profiles.notation import parse_duration
+from device_profiles.therapy import InfusionTherapy
 from firmware_bridge.clock import RealClock
 from firmware_bridge.controller import Plan
 from firmware_bridge.links.url import parse_url
@@ -32,7 +33,7 @@ from hil.exit_codes import DONE, REFUSED
 from hil.live_view import TerminalDisplay
 from hil.owner import own
 from hil.plan_view import next_clock_change, plan_as_json, plan_view
-from hil.run import RunOptions, apply_plan, plan_for, run_therapy
+from hil.run import RunOptions, apply_plan, plan_for, require_admissible, run_therapy
 
 
 def plan(
@@ -97,11 +98,10 @@ def apply(
             if digest is None:
                 made = await plan_for(controller, checked)
                 _show_plan(made, checked, form)
-                if made.verdict == "refused" or not await _asks_a_person(made):
-                    raise Refused("not confirmed: nothing was sent", made.findings)
+                require_admissible(made, passed)
+                if not await _asks_a_person(made):
+                    raise Refused("not confirmed: nothing was sent")
                 digest = made.digest
-            else:
-                await plan_for(controller, checked)
             result = await apply_plan(controller, checked, digest, passed)
             serial = controller.identity.serial
             path = places(journal).journal_path(serial)
@@ -192,5 +192,5 @@ def run(
 
 
 def _simulator_for(checked: Check) -> str:
-    family = "pump" if hasattr(checked.therapy, "drugs") else "stimulator"
+    family = "pump" if isinstance(checked.therapy, InfusionTherapy) else "stimulator"
     return f"sim://{family}"

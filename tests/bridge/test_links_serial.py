@@ -33,6 +33,7 @@ class Board:
     def __init__(self, *, reads: bool = True) -> None:
         self._master, self._slave = pty.openpty()
         tty.setraw(self._slave)
+        os.set_blocking(self._master, False)
         self.port = os.ttyname(self._slave)
         self._ended_r, self._ended_w = os.pipe()
         self._thread = threading.Thread(target=self._echo, name="board")
@@ -55,13 +56,16 @@ class Board:
         self._master = -1
 
     def _echo(self) -> None:
+        rest = b""
         while True:
-            ready, _, _ = select.select([self._master, self._ended_r], [], [])
+            writers = [self._master] if rest else []
+            ready, writable, _ = select.select([self._master, self._ended_r], writers, [])
             if self._ended_r in ready:
                 return
-            rest = os.read(self._master, 4_096)
-            while rest:
+            if writable:
                 rest = rest[os.write(self._master, rest) :]
+            if self._master in ready and len(rest) < 65_536:
+                rest += os.read(self._master, 4_096)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from typing import Any, TypeVar
 
+from firmware_bridge.families.body import TruthLine
 from firmware_bridge.families.itp.wire import (
     WireDrug,
     WirePatientBolus,
@@ -29,7 +30,7 @@ from firmware_bridge.protocol.messages import (
 )
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES
-from firmware_bridge.simulator.truth import TruthInMemory, TruthLine
+from firmware_bridge.simulator.truth import TruthInMemory
 
 BORN_MS = 1_767_225_600_000
 """2026-01-01T00:00:00Z: therapy time zero is midnight."""

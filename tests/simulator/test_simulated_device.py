@@ -1,5 +1,6 @@
 """A simulated device as a whole: damaged bytes, faults, memory that survives, its factory."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -325,7 +326,7 @@ def test_a_killed_pump_comes_back_with_nothing_taken_back(tmp_path: Path, wait_m
     second.device.close(OVER)
     truth = pump.truth
     assert truth[: len(seen_truth)] == seen_truth
-    for before, after in zip(truth, truth[1:], strict=False):
+    for before, after in itertools.pairwise(truth):
         assert before["t_ms"] <= after["t_ms"]
         assert before["volume_nL"] <= after["volume_nL"]
     assert truth[-1]["volume_nL"] == pump_status(second).delivered
@@ -397,9 +398,7 @@ def test_the_output_of_a_killed_stimulator_is_off_and_the_truth_says_so(tmp_path
 def test_a_damaged_state_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "state").write_text(text)
     with pytest.raises(UsageError, match=message):
-        SimulatedDevice(
-            MACHINES["pump"], wall_ms=BORN_MS, memory=MemoryFile(tmp_path / "state")
-        )
+        SimulatedDevice(MACHINES["pump"], wall_ms=BORN_MS, memory=MemoryFile(tmp_path / "state"))
 
 
 def test_the_state_file_of_another_device_is_refused(tmp_path: Path) -> None:
@@ -407,7 +406,7 @@ def test_the_state_file_of_another_device_is_refused(tmp_path: Path) -> None:
     SimulatedDevice(MACHINES["pump"], wall_ms=BORN_MS, memory=memory, serial="ITP-7")
     with pytest.raises(UsageError, match="ITP-7"):
         SimulatedDevice(MACHINES["pump"], wall_ms=BORN_MS, memory=memory, serial="ITP-8")
-    with pytest.raises(UsageError, match="damaged|family"):
+    with pytest.raises(UsageError, match=r"damaged|family"):
         SimulatedDevice(MACHINES["stimulator"], wall_ms=BORN_MS, memory=memory)
     again = SimulatedDevice(MACHINES["pump"], wall_ms=BORN_MS, memory=memory)
     assert again.serial == "ITP-7"
@@ -449,7 +448,7 @@ def test_the_stimulators_factory_is_that_of_its_profile() -> None:
         assert getattr(built, field) == getattr(profile, field), field
     assert (built.slots, built.areas) == (profile.programs_max, profile.areas_max)
     assert built.interphase_us == profile.interphase
-    assert scs_body.COMPLIANCE_UV == profile.compliance * 1_000
+    assert profile.compliance * 1_000 == scs_body.COMPLIANCE_UV
     assert profile.lease <= built.lease_max
     test = profile.impedance
     assert test.test_current <= built.test_current_max

@@ -8,8 +8,8 @@ from simulator_bench import Bench, area, burst, currents, stimulation, stimulato
 from firmware_bridge.families.scs.wire import (
     AskImpedance,
     Impedances,
-    Lowered,
     LowerAmplitude,
+    Lowered,
     Measure,
     Renew,
     Renewed,
@@ -27,7 +27,6 @@ from firmware_bridge.protocol.messages import (
     Identify,
     Identity,
     Message,
-    Open,
     OutcomeOf,
     Read,
     Refused,
@@ -49,9 +48,9 @@ def change(command_id: int, program: WireProgram, *amplitudes: int) -> SetAmplit
     return SetAmplitude(command_id, 0, digest_of(encode_program(program)), list(amplitudes))
 
 
-def running(program: WireProgram | None = None, *amplitudes: int, **options: int) -> Bench:
+def running(program: WireProgram | None = None, *amplitudes: int) -> Bench:
     program = program or stimulation()
-    bench = Bench("stimulator", **options).program(1, program)
+    bench = Bench("stimulator").program(1, program)
     assert bench.send(start(2, program, *(amplitudes or (4_200,)))) == [Done(2)]
     return bench
 

@@ -17,9 +17,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from firmware_bridge.families.body import Stored, Truth
 from firmware_bridge.families.itp.wire import WireStep
-from firmware_bridge.simulator.memory import Stored
-from firmware_bridge.simulator.truth import Truth
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000

@@ -20,6 +20,11 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
         """See `Controller.outputs_of`."""
         return (command.program,)
 
+    def verified_outputs(self) -> tuple[Output, ...]:
+        """See `Controller.verified_outputs`."""
+        program = self.state.pump_program
+        return (program,) if program is not None else ()
+
     def limits_of(self, command: ProgramPump) -> PumpLimits | None:
         """The limits of every drug, from all layers."""
         limits, _ = pump_limits(command.therapy, command.formulary)
@@ -34,7 +39,7 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
         Raises as `carry_out`.
         """
         program = self.state.pump_program
-        if program is None or await self.read_back() != (program,):
+        if program is None or not await self._read_back_equals((program,)):
             raise Refused(
                 f"{self.identity.serial} does not hold a program that this host has verified: "
                 "apply the therapy file first (SR-22)"

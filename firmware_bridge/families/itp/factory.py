@@ -6,9 +6,9 @@ witness that the judge was right. A test compares them with the profile.
 
 from dataclasses import dataclass
 
+from firmware_bridge.families.firmware import Refusal
 from firmware_bridge.families.itp.body import DAY_MS, TUBING_NL
 from firmware_bridge.families.itp.wire import WirePatientBolus, WirePumpProgram
-from firmware_bridge.simulator.firmware import Refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,17 +23,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from firmware_bridge.families.itp import factory, wire
-from firmware_bridge.families.itp.body import DAY_MS, PumpBody
-from firmware_bridge.protocol.blob import decode_program, encode_program
-from firmware_bridge.protocol.messages import Message, OutcomeState, Reply, StopDepth
-from firmware_bridge.simulator.firmware import (
+from firmware_bridge.families.body import Stored
+from firmware_bridge.families.firmware import (
     DeviceIdentity,
     Firmware,
     FirmwareMemory,
     Refusal,
 )
-from firmware_bridge.simulator.memory import Stored
+from firmware_bridge.families.itp import factory, wire
+from firmware_bridge.families.itp.body import DAY_MS, PumpBody
+from firmware_bridge.protocol.blob import decode_program, encode_program
+from firmware_bridge.protocol.messages import Message, OutcomeState, Reply, StopDepth
 
 FILLS_KEPT = 256
 

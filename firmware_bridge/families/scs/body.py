@@ -19,9 +19,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from firmware_bridge.families.body import Stored, Truth
 from firmware_bridge.families.scs.wire import WireProgram
-from firmware_bridge.simulator.memory import Stored
-from firmware_bridge.simulator.truth import Truth
 
 STEP_UA = 100
 FALL_STEPS_PER_S = 255

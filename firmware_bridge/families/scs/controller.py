@@ -41,6 +41,10 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         """See `Controller.outputs_of`."""
         return command.programs
 
+    def verified_outputs(self) -> tuple[Output, ...]:
+        """See `Controller.verified_outputs`."""
+        return self.state.programs
+
     def limits_of(self, command: ProgramStimulator) -> PumpLimits | None:
         """None: a stimulator's patient limits are in its programs."""
         return None

@@ -7,8 +7,8 @@ witness that the judge was right. A test compares them with the profile.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from firmware_bridge.families.firmware import Refusal
 from firmware_bridge.families.scs.wire import WireArea, WireProgram
-from firmware_bridge.simulator.firmware import Refusal
 
 CASE = 0
 

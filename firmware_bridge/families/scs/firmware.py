@@ -16,6 +16,13 @@ is done; a stop ends it for good, unanswered, and its outcome says ``interrupted
 A lease counts link time: at a speed of X it lasts X times as long in therapy time.
 """
 
+from firmware_bridge.families.firmware import (
+    DeviceIdentity,
+    Firmware,
+    FirmwareMemory,
+    Refusal,
+    StoredOutcome,
+)
 from firmware_bridge.families.scs import factory, wire
 from firmware_bridge.families.scs.body import METER_MAX_OHMS, StimulatorBody
 from firmware_bridge.protocol.blob import decode_program, digest_of, encode_program
@@ -26,13 +33,6 @@ from firmware_bridge.protocol.messages import (
     OutcomeState,
     Reply,
     StopDepth,
-)
-from firmware_bridge.simulator.firmware import (
-    DeviceIdentity,
-    Firmware,
-    FirmwareMemory,
-    Refusal,
-    StoredOutcome,
 )
 
 BATTERY_FULL_MV = 3_900

@@ -10,11 +10,12 @@ other content it is refused. A command that was refused stays refused.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import cbor2
 from pydantic import Field
 
+from firmware_bridge.families.body import Body, Stored
 from firmware_bridge.protocol.blob import digest_of
 from firmware_bridge.protocol.messages import (
     PROTOCOL_VERSION,
@@ -44,7 +45,6 @@ from firmware_bridge.protocol.messages import (
     StopDepth,
     Stopped,
 )
-from firmware_bridge.simulator.memory import Stored
 
 OUTCOMES_KEPT = 256
 EVENTS_KEPT = 256
@@ -86,28 +86,6 @@ class FirmwareMemory(Stored):
     programs: list[bytes] = Field(default_factory=list)
     outcomes: dict[int, StoredOutcome] = Field(default_factory=dict)
     events: list[StoredEvent] = Field(default_factory=list)
-
-
-class Body(Protocol):
-    """Physics that runs in therapy time, exactly, from event to event."""
-
-    @property
-    def t_ms(self) -> int:
-        """Therapy time since the device's birth."""
-        ...
-
-    @property
-    def flowing(self) -> bool:
-        """Whether anything reaches the patient now or will without a further command."""
-        ...
-
-    def next_event(self) -> int | None:
-        """The time of the next change that needs no command; ``None`` if there is none."""
-        ...
-
-    def advance(self, to_ms: int) -> None:
-        """Runs the physics to a time, not before ``t_ms``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,226 @@
+"""The witness: what a simulator's truth says was physically delivered, held against limits.
+
+Quantities compare with text in the grammar of therapy files: ``truth.peak("E3") <= "6 mA"``.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import total_ordering
+from math import ceil
+from pathlib import Path
+from typing import Any, TypeVar
+
+from device_profiles.errors import UsageError
+from device_profiles.notation import (
+    NotationError,
+    parse_current,
+    parse_duration,
+    parse_mass,
+    write_current,
+    write_duration,
+    write_mass,
+)
+from device_profiles.quantities import Femtograms, MicroAmps, Milliseconds
+
+Line = dict[str, Any]
+"""One line of truth, as `firmware_bridge.simulator.truth` writes it."""
+
+T = TypeVar("T")
+
+
+def read(parse: Callable[[str], T], text: str) -> T:
+    """A quantity as people write it; raises UsageError with what to write instead."""
+    try:
+        return parse(text)
+    except NotationError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        raise UsageError(f"{error}{hint}") from error
+
+
+def read_truth(path: Path) -> list[Line]:
+    """The lines of a truth file; raises UsageError. A last line without its end is left out."""
+    try:
+        whole, _, _ = path.read_text("utf-8").rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as a truth file: {error}") from error
+
+
+# --- quantities ------------------------------------------------------------------------------
+
+
+@total_ordering
+@dataclass(frozen=True, eq=False, repr=False)
+class Quantity(ABC):
+    """A measured amount in its base unit, with the words that say what was measured.
+
+    Compares with its own kind and with text; raises UsageError for text that is no such quantity.
+    """
+
+    value: int
+    about: str = ""
+
+    @staticmethod
+    @abstractmethod
+    def _parse(text: str) -> int: ...
+
+    @abstractmethod
+    def __repr__(self) -> str:
+        """As a therapy file would have it."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same amount."""
+        value = self._amount_of(other)
+        return NotImplemented if value is None else self.value == value
+
+    def __lt__(self, other: object) -> bool:
+        """Whether this is the smaller amount."""
+        value = self._amount_of(other)
+        return NotImplemented if value is None else self.value < value
+
+    __hash__ = None  # type: ignore[assignment]  # equal to several texts, which hash differently
+
+    def _amount_of(self, other: object) -> int | None:
+        if isinstance(other, str):
+            return read(self._parse, other)
+        return other.value if isinstance(other, type(self)) else None
+
+
+class Current(Quantity):
+    """The magnitude of a current, uA."""
+
+    @staticmethod
+    def _parse(text: str) -> int:
+        return parse_current(text)
+
+    def __repr__(self) -> str:
+        """In mA."""
+        return write_current(MicroAmps(self.value))
+
+
+class Mass(Quantity):
+    """A mass of a drug, fg."""
+
+    @staticmethod
+    def _parse(text: str) -> int:
+        return parse_mass(text)
+
+    def __repr__(self) -> str:
+        """In mcg or mg."""
+        return write_mass(Femtograms(self.value))
+
+
+# --- an amount that only grows -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cumulative:
+    """An amount that only grows, linear from point to point, level before and after them."""
+
+    times: tuple[int, ...] = ()
+    amounts: tuple[int, ...] = ()
+
+    def at(self, ms: int) -> Fraction:
+        """The amount at a time, exact."""
+        after = bisect_right(self.times, ms)
+        if after == len(self.times):
+            return Fraction(self.amounts[-1] if self.amounts else 0)
+        if after == 0:
+            return Fraction(self.amounts[0])
+        start, end = self.times[after - 1], self.times[after]
+        low, high = self.amounts[after - 1], self.amounts[after]
+        return low + Fraction((high - low) * (ms - start), end - start)
+
+    def within(self, end: int, length: int) -> Fraction:
+        """The growth in the window of a length that ends at a time."""
+        return self.at(end) - self.at(end - length)
+
+    def corners(self, length: int) -> list[int]:
+        """The ends of windows of a length between which `within` is linear."""
+        if not self.times:
+            return []
+        shifted = (time + length for time in self.times)
+        return sorted({*self.times, *(time for time in shifted if time < self.times[-1])})
+
+    def most_in(self, length: int) -> tuple[int, int]:
+        """The largest growth in any window of a length, rounded up, and when that window ends."""
+        ends = self.corners(length)
+        end = max(ends, key=lambda ms: self.within(ms, length), default=0)
+        return ceil(self.within(end, length)), end
+
+
+def mass_at_tip(lines: Sequence[Line], drug: str) -> Cumulative:
+    """The drug that has left the catheter's tip, fg; raises UsageError for a drug never seen."""
+    known = {name for line in lines for name in line["tip_mass_fg"]}
+    if known and drug not in known:
+        raise UsageError(f"the truth knows no drug {drug!r}; it knows {', '.join(sorted(known))}")
+    return Cumulative(
+        tuple(line["t_ms"] for line in lines),
+        tuple(line["tip_mass_fg"].get(drug, 0) for line in lines),
+    )
+
+
+def volume_pumped(lines: Sequence[Line]) -> Cumulative:
+    """The volume that has left the pump, nL."""
+    return Cumulative(
+        tuple(line["t_ms"] for line in lines), tuple(line["volume_nL"] for line in lines)
+    )
+
+
+def lines_of(lines: Iterable[Line], contact: str) -> list[Line]:
+    """The lines of one contact."""
+    return [line for line in lines if line["contact"] == contact]
+
+
+# --- what a test asks --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What the simulated devices of this test physically did since they were made.
+
+    ``current_lines`` and ``flow_lines`` give a stimulator's and a pump's truth up to now; they
+    raise UsageError when the test has no such device. ``contacts`` are the names there are.
+    """
+
+    current_lines: Callable[[], list[Line]]
+    flow_lines: Callable[[], list[Line]]
+    contacts: tuple[str, ...] = field(default=(), repr=False)
+
+    def peak(self, contact: str) -> Current:
+        """The largest current through a contact so far, whatever its sign."""
+        lines = self._of(contact)
+        worst = max(lines, key=lambda line: abs(line["amplitude_uA"]), default=None)
+        if worst is None:
+            return Current(0, f"no current has flowed through {contact}")
+        when = write_duration(Milliseconds(worst["t_ms"]))
+        value = abs(worst["amplitude_uA"])
+        return Current(value, f"the largest current through {contact}, at {when}")
+
+    def now(self, contact: str) -> Current:
+        """The current through a contact now, whatever its sign."""
+        lines = self._of(contact)
+        value = abs(lines[-1]["amplitude_uA"]) if lines else 0
+        return Current(value, f"the current through {contact} now")
+
+    def mass(self, drug: str) -> Mass:
+        """The mass of a drug that has left the catheter's tip so far."""
+        amounts = mass_at_tip(self.flow_lines(), drug).amounts
+        return Mass(amounts[-1] if amounts else 0, f"{drug} that has left the tip")
+
+    def most_in(self, window: str, drug: str) -> Mass:
+        """The largest mass of a drug that left the tip in any window such as ``"24 h"``."""
+        length = read(parse_duration, window)
+        most, end = mass_at_tip(self.flow_lines(), drug).most_in(length)
+        when = write_duration(Milliseconds(end))
+        return Mass(most, f"{drug} in the worst {window}, which ended at {when}")
+
+    def _of(self, contact: str) -> list[Line]:
+        lines = self.current_lines()
+        if contact not in self.contacts:
+            raise UsageError(f"no contact {contact!r}; there are {', '.join(self.contacts)}")
+        return lines_of(lines, contact)
