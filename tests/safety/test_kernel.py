@@ -12,7 +12,6 @@ from kernel_bench import (
     GOOD_OHMS,
     HOUR,
     HOURLY,
-    IDENTITY,
     MINUTE,
     SECOND,
     SLACK,
@@ -57,9 +56,9 @@ from safety.events import (
     Settled,
     Stopped,
 )
-from safety.journal import MAGIC, decode_event, encode_event
+from safety.journal import decode_event, encode_event
 from safety.kernel import Ask, Grant, Record, Refuse, Sound, State, step
-from safety.outputs import DrugInPump, PumpProgram, Stimulation
+from safety.outputs import PumpProgram, Stimulation
 
 LARGE = 10**12
 """A device that has run for thirty years."""
@@ -454,19 +453,15 @@ def test_a_button_that_was_not_there_is_more_even_over_a_lower_basal() -> None:
 
 
 @pytest.mark.requirement("SR-14")
+@pytest.mark.xfail(
+    strict=True, reason="FINDING 2: a replaced program is forgotten at once (invariant 7)"
+)
 def test_after_a_lower_basal_an_hour_that_still_holds_the_higher_one_is_counted_with_it() -> None:
     story = programmed(pump_case(((0, 18 * HOURLY),), FULL))
     story.now = HOUR
     story.do(pump_case(((0, 2 * HOURLY),), FULL).command)
     # The last hour holds 18,000 nL; a bolus of 10,000 makes 28,000 where 20,000 are allowed.
     assert rules(story.ask(bolus_nl(10_000))) == ["SR-14"]
-
-
-test_after_a_lower_basal_an_hour_that_still_holds_the_higher_one_is_counted_with_it = (
-    pytest.mark.xfail(
-        strict=True, reason="FINDING 2: a replaced program is forgotten at once (invariant 7)"
-    )(test_after_a_lower_basal_an_hour_that_still_holds_the_higher_one_is_counted_with_it)
-)
 
 
 @pytest.mark.requirement("SR-14")
@@ -482,9 +477,6 @@ def test_two_schedules_whose_peaks_meet_in_one_window_are_judged_together() -> N
     assert "SR-14" in rules(story.ask(evening.command))
 
 
-SOLUTION = parse_concentration("2 mg/mL")
-
-
 def other_drugs(name: str = "morphine", concentration: str = "2 mg/mL") -> PumpCase:
     limits = limits_nl(1_000_000, 1_000_000, 4_000_000, 9_000_000)
     strength = parse_concentration(concentration)
@@ -497,7 +489,7 @@ def other_drugs(name: str = "morphine", concentration: str = "2 mg/mL") -> PumpC
     [
         other_drugs(concentration="2 mg/mL"),
         other_drugs(concentration="0.5 mg/mL"),
-        other_drugs(concentration="1000001 ng/mL") if False else other_drugs("fentanyl", "1 mg/mL"),
+        other_drugs("fentanyl", "1 mg/mL"),
     ],
     ids=["stronger", "weaker", "another drug"],
 )
@@ -525,7 +517,7 @@ def test_one_drug_more_or_one_less_needs_a_bridge_too() -> None:
 @pytest.mark.parametrize("more", [0, 1])
 def test_each_drug_of_a_mixture_is_held_against_its_own_limit(tight: int, more: int) -> None:
     wide = limits_nl(1_000_000, 1_000_000, 4_000_000, 9_000_000)
-    own = limits_nl(1_000_000, 11_000, 4_000_000, 9_000_000)
+    own = limits_nl(11_000, 11_000, 4_000_000, 9_000_000)
     drugs = tuple(
         Drug(name, parse_concentration("1 mg/mL"), "opioid-tolerant", own if i == tight else wide)
         for i, name in enumerate(("morphine", "fentanyl"))
@@ -537,7 +529,7 @@ def test_each_drug_of_a_mixture_is_held_against_its_own_limit(tight: int, more: 
 # --- a stimulator's programs --------------------------------------------------------------------
 
 
-def running(amplitudes: tuple[int, ...] | None = None) -> Story:
+def running() -> Story:
     story = stimulator()
     story.do(start(WALKING))
     return story
@@ -618,7 +610,6 @@ def test_a_new_conversation_needs_a_new_measurement() -> None:
     ("ohms", "refused"), [(99, True), (100, False), (1_000, False), (10_001, True)]
 )
 def test_a_contact_in_use_is_neither_short_nor_open(ohms: int, refused: bool) -> None:
-    story = stimulator(ohms=False)
     small = tonic(area("E3 -100, E4 +100", "0.1 mA"))
     story = stimulator((small,), ohms=False)
     story.tell(Measured(instant(0), 1, (*GOOD_OHMS[:2], Ohms(ohms), *GOOD_OHMS[3:])))
@@ -686,8 +677,7 @@ def test_an_amplitude_is_not_raised_to_what_the_voltage_cannot_drive() -> None:
     program = tonic(area("E3 -100, case +100", "1 mA", "10 mA", "50 us"))
     story = stimulator((program,), ohms=False)
     story.tell(Measured(instant(0), 1, tuple(Ohms(1_600) for _ in GOOD_OHMS)))
-    started = replace(start(program))
-    story.do(started)
+    story.do(start(program))
     raised = Stimulation(program, (MicroAmps(10_000),))  # 16 V
     assert rules(story.ask(change(raised))) == ["SR-47"]
 
@@ -889,8 +879,5 @@ def intents(story: Story) -> list[Intended]:
     return [event for event in story.journal if isinstance(event, Intended)]
 
 
-def test_the_helpers_of_this_file_are_about_this_kernel() -> None:
+def test_the_slack_that_these_tests_know_is_the_kernels() -> None:
     assert kernel_module.DELIVERY_SLACK == SLACK
-    assert MAGIC.endswith(b"\n")
-    assert IDENTITY.serial
-    assert DrugInPump("morphine", SOLUTION).concentration == 2_000_000
