@@ -49,7 +49,7 @@ class BrokerAddress:
 def parse_broker_url(text: str) -> BrokerAddress:
     """The broker that ``mqtt://HOST[:PORT]`` names; raises UsageError with an example."""
     scheme, separator, rest = text.partition("://")
-    if "@" in rest:
+    if "@" in text:
         # The URL is not repeated: it may hold a password.
         raise UsageError(
             "a broker's URL takes no user and no password, since every process on this machine "

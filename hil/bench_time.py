@@ -86,4 +86,6 @@ def _refuse_in_coroutine(work: Coroutine[Any, Any, Any]) -> None:
     except RuntimeError:
         return
     work.close()
-    raise UsageError("the neuraxis fixtures block: use them in a plain `def` test, not an async one")
+    raise UsageError(
+        "the neuraxis fixtures block: use them in a plain `def` test, not an async one"
+    )

@@ -7,6 +7,7 @@ the kernel cannot: a device that does something else than it was told.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from device_profiles.formulary import StopPolicy
 from device_profiles.notation import write_current, write_volume
 from device_profiles.profile import PumpProfile
 from device_profiles.quantities import (
@@ -29,15 +30,14 @@ UNDER_DELIVERY_AFTER = Milliseconds(5 * MINUTE_MS)
 ODOMETER_SLACK = NanoLitres(2)
 """What two readings, each rounded once, may differ by."""
 
-_DEVICE_ALARMS: dict[str, Priority] = {
-    "motor-stall": "HIGH",
-    "reservoir-empty": "HIGH",
-    "reservoir-low": "LOW",
-    "battery-low": "LOW",
-    "lease-ended": "MEDIUM",
-    "reset": "MEDIUM",
-    "out-of-compliance": "MEDIUM",
+_NO_FLOW = ("motor-stall", "pump-stopped", "reservoir-empty")
+_NO_FLOW_PRIORITY: dict[StopPolicy, Priority] = {
+    "never-stop": "HIGH",
+    "hold-basal": "MEDIUM",
+    "may-stop": "LOW",
 }
+"""How urgent a pump without flow is: by what withdrawal of its drug does [domain 4.5]."""
+_LOW = ("battery-low", "low-reservoir")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def judge_pump(
     that runs its basal throughout is judged for too little.
     """
     stale_after = Milliseconds(3 * profile.poll)
-    alarms = [*_stale(now.age, stale_after), *_of_the_device(now.alarms)]
+    alarms = [*_stale(now.age, stale_after), *_of_the_device(now.alarms, program.stop_policy)]
     delivered = now.delivered - first.delivered
     if delivered < 0 or now.clock < first.clock:
         text = "the pump's odometer or clock went backwards: what it says cannot be trusted"
@@ -114,7 +114,7 @@ def judge_pump(
         alarms.append(Alarm("over-delivery", "HIGH", "SR-54", text))
     lasted = now.clock - first.clock
     if lasted >= UNDER_DELIVERY_AFTER and delivered + ODOMETER_SLACK < least:
-        priority: Priority = "HIGH" if program.stop_policy == "never-stop" else "MEDIUM"
+        priority = _NO_FLOW_PRIORITY[program.stop_policy]
         text = (
             f"only {write_volume(NanoLitres(delivered))} delivered, at least "
             f"{write_volume(NanoLitres(least))} planned"
@@ -162,8 +162,15 @@ def _stale(age: Milliseconds, stale_after: Milliseconds) -> list[Alarm]:
     return [Alarm("telemetry-stale", "MEDIUM", "SR-52", text)]
 
 
-def _of_the_device(names: Sequence[str]) -> list[Alarm]:
+def _of_the_device(names: Sequence[str], policy: StopPolicy | None = None) -> list[Alarm]:
     return [
-        Alarm(name, _DEVICE_ALARMS.get(name, "MEDIUM"), "SR-55", f"the device reports: {name}")
+        Alarm(name, _priority_of(name, policy), "SR-55", f"the device reports: {name}")
         for name in names
     ]
+
+
+def _priority_of(name: str, policy: StopPolicy | None) -> Priority:
+    """The priority of a device's own alarm; one that nobody knows is MEDIUM."""
+    if name in _NO_FLOW and policy is not None:
+        return _NO_FLOW_PRIORITY[policy]
+    return "LOW" if name in _LOW else "MEDIUM"

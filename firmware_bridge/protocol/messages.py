@@ -35,7 +35,7 @@ T = TypeVar("T")
 def message(cls: type[T]) -> type[T]:
     """Makes a class a message: frozen, its fields typed and bounded, unknown ones refused."""
     config = ConfigDict(strict=True, extra="forbid")
-    return cast(type[T], dataclass(frozen=True, slots=True, config=config)(cls))
+    return cast("type[T]", dataclass(frozen=True, slots=True, config=config)(cls))
 
 
 U8 = Annotated[int, Field(ge=0, le=0xFF)]

@@ -429,11 +429,14 @@ def test_the_factory_takes_the_corners_of_its_envelope(program: WireProgram) -> 
     assert Bench("stimulator").open().commit(1, program) == Done(1)
 
 
-def test_an_area_without_set_amplitude_has_no_slope_to_rise_at() -> None:
-    program = stimulation(area(amplitude=0))
+def test_an_area_without_set_amplitude_rises_at_the_slope_to_its_ceiling() -> None:
+    program = stimulation(area(amplitude=0, ceiling=6_000), ramp=3_000)
     bench = Bench("stimulator").program(1, program)
-    assert bench.refused(start(2, program, 100)) == "out-of-range"
-    assert bench.send(start(3, program, 0)) == [Done(3)]
+    assert bench.send(start(2, program, 600)) == [Done(2)]
+    bench.at(bench.device.t_ms + 1_000)
+    rise = currents(bench.truth, "E3")
+    assert [amplitude for _, amplitude in rise] == [-100, -200, -300, -400, -500, -600]
+    assert rise[-1][0] - rise[0][0] == 5 * 50
 
 
 def test_a_request_of_the_other_family_is_no_message() -> None:

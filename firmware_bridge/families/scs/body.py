@@ -1,10 +1,11 @@
 """The physics of a stimulator: what current flows through which contact, in integers.
 
 Amplitudes move in steps of 100 uA. A rise follows the program's slope: step k of a rise that
-began at t0 comes at ``t0 + ceil(k * 100 uA * ramp / set amplitude)``, so the staircase touches
-the slope from below and a rise from zero to the set amplitude takes exactly ``ramp`` ms. A fall
-is quick and the same for all programs: 25.5 mA/s with the first step at once, so every fall ends
-within 1 s. A pause of a cycle is zero current at once; after it each area rises again from zero.
+began at t0 comes at ``t0 + ceil(k * 100 uA * ramp / height)``, so the staircase touches
+the slope from below and a rise from zero to the set amplitude (where that is 0, to the ceiling)
+takes exactly ``ramp`` ms. A fall is quick and the same for all programs: 25.5 mA/s with the first
+step at once, so every fall ends within 1 s. A pause of a cycle is zero current at once; after it
+each area rises again from zero.
 
 The current that really flows in an area is the largest, up to the set level, that the compliance
 voltage drives: ``I * (highest cathode share x its impedance + the same of the anodes)``. Contacts
@@ -62,7 +63,7 @@ class _Area:
 
     shares: tuple[tuple[int, int], ...]
     pulse_width: int
-    set_amplitude: int
+    height: int
     rise_ms: int
     target: int = 0
     level: int = 0
@@ -190,7 +191,7 @@ class StimulatorBody:
             _Area(
                 shares=tuple((item.contact, item.share) for item in area.electrodes),
                 pulse_width=area.pulse_width,
-                set_amplitude=area.amplitude,
+                height=area.rise_height,
                 rise_ms=program.ramp,
                 target=amplitude,
                 since=self.t_ms,
@@ -388,4 +389,4 @@ def _next_step(area: _Area) -> int | None:
         steps = (area.base - area.level) // STEP_UA
         return area.since + steps * 1_000 // FALL_STEPS_PER_S
     steps = (area.level - area.base) // STEP_UA + 1
-    return area.since - (-steps * STEP_UA * area.rise_ms // area.set_amplitude)
+    return area.since - (-steps * STEP_UA * area.rise_ms // area.height)

@@ -55,8 +55,9 @@ def check_program(program: WireProgram) -> None:
         _check_width(area.pulse_width, FACTORY.width_max)
         if area.ceiling > FACTORY.amplitude_max:
             _refuse(f"ceiling {area.ceiling} uA is over {FACTORY.amplitude_max} uA")
-        if area.amplitude * 1_000 > FACTORY.slope_max * program.ramp:
-            _refuse(f"{area.amplitude} uA in {program.ramp} ms is over {FACTORY.slope_max} uA/s")
+        height = area.rise_height
+        if height * 1_000 > FACTORY.slope_max * program.ramp:
+            _refuse(f"{height} uA in {program.ramp} ms is over {FACTORY.slope_max} uA/s")
     check_amplitudes(program, [area.amplitude for area in program.areas])
 
 
@@ -69,8 +70,6 @@ def check_amplitudes(program: WireProgram, amplitudes: Sequence[int]) -> None:
             _refuse(f"{amplitude} uA is no multiple of {FACTORY.amplitude_step} uA")
         if amplitude > area.ceiling:
             _refuse(f"{amplitude} uA is over the area's ceiling of {area.ceiling} uA")
-        if amplitude and not area.amplitude:
-            _refuse("an area whose set amplitude is 0 has no slope to rise at")
         for item in area.electrodes:
             current = amplitude * abs(item.share)
             if item.contact != CASE and current > FACTORY.contact_current_max * 100:

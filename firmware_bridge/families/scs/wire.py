@@ -40,6 +40,11 @@ class WireArea(ProgramRecord):
     pulse_width: U16
     recharge: Literal["active", "passive"]
 
+    @property
+    def rise_height(self) -> int:
+        """What the area rises to within ``ramp``: its amplitude; where that is 0, its ceiling."""
+        return self.amplitude or self.ceiling
+
 
 class WireProgram(ProgramRecord):
     """One program; rates in mHz, times in ms."""
