@@ -5,6 +5,9 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
+from typing import TypeVar
+
+T = TypeVar("T")
 
 Block = Callable[[], Awaitable[list[int]]]
 """One block of one side: does its work some times and gives ns for each time."""
@@ -57,6 +60,20 @@ def mean(work: Callable[[], object], times: int) -> Block:
         for _ in range(times):
             work()
         return [(perf_counter_ns() - start) // times]
+
+    return block
+
+
+def each_of(work: Callable[[T], object], items: Callable[[], Sequence[T]]) -> Block:
+    """Like `each`, once for each item; the items are asked for before the clock runs."""
+
+    async def block() -> list[int]:
+        samples = []
+        for item in items():
+            start = perf_counter_ns()
+            work(item)
+            samples.append(perf_counter_ns() - start)
+        return samples
 
     return block
 

@@ -177,7 +177,8 @@ class Controller(ABC, Generic[P, C]):
                 )
             )
         await self.session.open()
-        await self.gate.tell(Connected(self.now(), self.identity, self._boot))
+        delivering = (await self.sample()).delivering
+        await self.gate.tell(Connected(self.now(), self.identity, self._boot, delivering))
         for intent in self.state.unsettled:
             await self.settle(intent)
         verified = self.verified_outputs()
@@ -277,7 +278,7 @@ class Controller(ABC, Generic[P, C]):
             self.identity,
             content.read_back,
             content.outputs,
-            self.gate.judge(Ask(self.now(), 1, command, patient)),
+            self.gate.judge_once_stopped(Ask(self.now(), 1, command, patient)),
             plan_digest(content, made),
             made,
             Milliseconds(made + PLAN_LIFE),

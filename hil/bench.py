@@ -9,9 +9,9 @@ import getpass
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from device_profiles.errors import LinkError, Refused, Uncertain, UsageError
+from device_profiles.errors import NeuraxisError, Refused, Uncertain, UsageError
 from device_profiles.notation import parse_current, parse_duration, parse_mass
 from device_profiles.quantities import Milliseconds, Ohms
 from device_profiles.therapy import StimulationTherapy, Therapy, contact_name
@@ -31,6 +31,7 @@ from hil.witness import read
 from safety.alarms import Alarm
 from safety.commands import Override
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 VIRTUAL_LOOKS = 100
@@ -74,10 +75,10 @@ class Connection:
                 await self.close()
                 await self.open()
                 await self.controller.make_safe("hold")
-        except LinkError as error:
+        except NeuraxisError as error:
             raise Uncertain(
                 f"{serial}: its safe state could not be confirmed at the end of the test: {error}"
-            ) from error
+            ) from None
         finally:
             await self.close()
 
@@ -138,7 +139,7 @@ class Device:
         path = Path(file)
         if not path.exists():
             path = self._root / path
-        return self._do(self._apply(path, _override(override, reason)))
+        return self._do(self._apply, path, _override(override, reason))
 
     def wait(self, duration: str) -> Sample:
         """Lets time such as ``"10 s"`` pass while leases are kept and samples are judged.
@@ -146,19 +147,19 @@ class Device:
         Gives the last sample. Raises LinkError or DeviceFault when the device is lost meanwhile.
         """
         length = read(parse_duration, duration)
-        return self._do(self._connection.pass_time(length, self._pace(length)))
+        return self._do(self._connection.pass_time, length, self._pace(length))
 
     def status(self) -> Sample:
         """The device's state now."""
-        return self._do(self._connection.controller.sample())
+        return self._do(self._connection.controller.sample)
 
     def reconnect(self) -> None:
         """Lets the device go and takes charge of it again, as a restarted host does.
 
         What was left unsettled is settled by asking the device.
         """
-        self._time.call(self._connection.close())
-        self._time.call(self._connection.open())
+        self._time.call(self._connection.close)
+        self._time.call(self._connection.open)
 
     def fault(self, name: str, at: str = "", contact: str = "") -> None:
         """A fault of `neuraxis simulate --help` happens now, or to the next request.
@@ -166,15 +167,20 @@ class Device:
         ``at`` puts it off, counted from now: ``"commit 1"`` is the next commit, ``"5 s"`` is in
         five seconds. Raises UsageError, always so on a device that is not of this process.
         """
-        self._time.call(self._simulator("fault").fault(name, at, contact))
+        self._time.call(self._simulator("fault").fault, name, at, contact)
 
-    def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._time.call(self._attended(work))
+    def _do(
+        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        __tracebackhide__ = True
 
-    async def _attended(self, work: Coroutine[Any, Any, T]) -> T:
-        result = await work
-        self._connection.raise_if_lease_was_lost()
-        return result
+        async def attended() -> T:
+            __tracebackhide__ = True
+            result = await work(*args, **kwargs)
+            self._connection.raise_if_lease_was_lost()
+            return result
+
+        return self._time.call(attended)
 
     async def _apply(self, path: Path, override: Override | None) -> Result:
         check = check_file(path, None, Milliseconds(self._time.clock.wall_ms()))
@@ -222,7 +228,7 @@ class Stimulator(Device):
             if not isinstance(self._therapy, StimulationTherapy):
                 raise UsageError("nothing to start: apply a therapy file first")
             program = self._therapy.start_with
-        return self._do(self._start(program, _override(override, reason)))
+        return self._do(self._start, program, _override(override, reason))
 
     async def _start(self, program: str, override: Override | None) -> Result:
         controller = self.controller
@@ -239,20 +245,20 @@ class Stimulator(Device):
         Returns when the device has taken it; the current follows at the program's slope.
         """
         current = read(parse_current, value)
-        return self._do(self.controller.set_amplitude(area, current, _override(override, reason)))
+        return self._do(self.controller.set_amplitude, area, current, _override(override, reason))
 
     def switch(self, program: str, *, override: Rules = (), reason: str = "") -> Result:
         """Ramps the running program to zero, then another one up."""
-        return self._do(self.controller.switch(program, _override(override, reason)))
+        return self._do(self.controller.switch, program, _override(override, reason))
 
     def impedance(self, *, override: Rules = (), reason: str = "") -> Mapping[str, Ohms]:
         """Ohms of each contact by its name; the output must be off."""
-        ohms = self._do(self.controller.measure(_override(override, reason)))
+        ohms = self._do(self.controller.measure, _override(override, reason))
         return {contact_name(number): value for number, value in enumerate(ohms, start=1)}
 
     def stop(self) -> Sample:
         """Brings the output to zero; nothing refuses it. Raises Uncertain if not confirmed."""
-        return self._time.call(self.controller.stop("policy"))
+        return self._time.call(self.controller.stop, "policy")
 
 
 class Pump(Device):
@@ -271,18 +277,18 @@ class Pump(Device):
         Raises Refused, DeviceFault, Uncertain, LinkError.
         """
         mass, duration = read(parse_mass, dose), read(parse_duration, over)
-        return self._do(self.controller.bolus(mass, duration, _override(override, reason)))
+        return self._do(self.controller.bolus, mass, duration, _override(override, reason))
 
     def press(self) -> bool:
         """The patient presses the button (simulator only); tells whether a bolus begins."""
-        return self._time.call(self._simulator("press").press())
+        return self._time.call(self._simulator("press").press)
 
     def stop(self, *, flow: bool = False) -> Sample:
         """Ends boluses and follows the drug's policy; with ``flow`` nothing flows any longer.
 
         Nothing refuses it. Raises Uncertain if it is not confirmed.
         """
-        return self._time.call(self.controller.stop("flow" if flow else "policy"))
+        return self._time.call(self.controller.stop, "flow" if flow else "policy")
 
 
 def _override(rules: Rules, reason: str) -> Override | None:

@@ -75,25 +75,22 @@ class Bench:
         alarms: list[Alarm] = []
         for url, take in self._takers(family, alarms):
             connection = Connection(take)
-            self._time.call(connection.open())
+            self._time.call(connection.open)
             found = FAMILIES[connection.controller.identity.family].name
             self._families[url] = found
             if found == family:
-                self._stack.callback(self._release, connection)
+                self._stack.callback(self._time.call, connection.release)
                 simulated = self._simulated.get(family)
                 return make(self._time, self._root, connection, alarms, simulated)
-            self._time.call(connection.close())
+            self._time.call(connection.close)
         known = "; ".join(f"{url} is a {self._families[url]}" for url in self._urls)
         raise NotOnThisBench(f"no {family} was given with --device: {known}")
-
-    def _release(self, connection: Connection) -> None:
-        self._time.call(connection.release())
 
     def _takers(self, family: str, alarms: list[Alarm]) -> Iterator[tuple[str, Taker]]:
         """The ways to take charge of a device that is of this family, or may be."""
         if not self._urls:
             places = Places(self._folder)
-            simulated = self._time.call(self._simulate(family, places))
+            simulated = self._time.call(self._simulate, family, places)
             yield "", lambda: simulated.connected(alarms)
         for text in self._urls:
             if self._families.get(text, family) == family:
@@ -107,10 +104,10 @@ class Bench:
     async def _simulate(self, family: str, places: Places) -> SimulatedBench:
         simulated = SimulatedBench(family, self._time.clock, places)
         self._simulated[family] = simulated
-        self._stack.callback(lambda: self._time.call(simulated.close()))
+        self._stack.callback(self._time.call, simulated.close)
         return simulated
 
     def _lines(self, family: str) -> list[Line]:
         if family not in self._simulated:
             raise UsageError(f"this test uses no {family}: let it take the fixture {family!r} too")
-        return self._time.call(self._simulated[family].truth())
+        return self._time.call(self._simulated[family].truth)

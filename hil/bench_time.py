@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from device_profiles.errors import UsageError
 from firmware_bridge.clock import Clock, RealClock, VirtualClock, VirtualLoop
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -16,8 +17,13 @@ class BenchTime(Protocol):
 
     clock: Clock
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Does ``work`` on the loop and waits for it; raises what it raises."""
+    def call(
+        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Does ``work`` on the loop and waits for it; raises what it raises.
+
+        Raises UsageError in a test that is a coroutine itself: it would wait for ever.
+        """
         ...
 
     def close(self) -> None:
@@ -33,10 +39,13 @@ class VirtualTime:
         self._runner = asyncio.Runner(loop_factory=lambda: loop)
         self.clock: Clock = VirtualClock(loop)
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """See `BenchTime.call`. Raises UsageError in a test that is a coroutine."""
-        _refuse_in_coroutine(work)
-        return self._runner.run(work)
+    def call(
+        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See `BenchTime.call`."""
+        __tracebackhide__ = True
+        _refuse_in_coroutine()
+        return self._runner.run(work(*args, **kwargs))
 
     def close(self) -> None:
         """See `BenchTime.close`."""
@@ -54,10 +63,13 @@ class RealTime:
         self._thread.start()
         self._ready.wait()
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """See `BenchTime.call`. Raises UsageError in a test that is a coroutine."""
-        _refuse_in_coroutine(work)
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+    def call(
+        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See `BenchTime.call`."""
+        __tracebackhide__ = True
+        _refuse_in_coroutine()
+        future = asyncio.run_coroutine_threadsafe(work(*args, **kwargs), self._loop)
         try:
             return future.result()
         except BaseException:
@@ -80,12 +92,11 @@ class RealTime:
         await self._over.wait()
 
 
-def _refuse_in_coroutine(work: Coroutine[Any, Any, Any]) -> None:
+def _refuse_in_coroutine() -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return
-    work.close()
     raise UsageError(
         "the neuraxis fixtures block: use them in a plain `def` test, not an async one"
     )

@@ -3,9 +3,9 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 
-from device_profiles.errors import OwnerError
+from device_profiles.errors import OwnerError, UsageError
 from firmware_bridge.clock import Clock
 from firmware_bridge.controller import JournalPlace, Settings
 from firmware_bridge.families.table import FAMILIES, AnyController, connect, stop_at_once
@@ -28,7 +28,10 @@ async def own(
     other terminals are answered. Raises OwnerError with the first owner's process number.
     """
     async with AsyncExitStack() as stack:
-        settings = _locked(stack, url, places, clock, sound)
+        try:
+            settings = _locked(stack, url, places, clock, sound)
+        except OSError as error:
+            raise UsageError(f"the state folder cannot be written: {error}") from error
         controller = await connect(open_link(url, clock), url.serial, settings)
         stack.push_async_callback(controller.close)
         if hasattr(asyncio, "start_unix_server"):
@@ -70,15 +73,24 @@ async def stop_without_owner(
     depth: StopDepth,
     sound: Callable[[Alarm], None],
 ) -> Answer:
-    """Stops a device that nobody owns, before anything else, and records it afterwards."""
+    """Stops a device that nobody owns, before anything else, and records it afterwards.
+
+    A state folder that cannot be used keeps nobody from stopping.
+    """
     with ExitStack() as stack:
-        settings = _locked(stack, url, places, clock, sound)
+        settings = Settings(clock, _no_journal, sound)
+        with suppress(OSError):
+            settings = _locked(stack, url, places, clock, sound)
         link = open_link(url, clock)
         sample, failure = await stop_at_once(link, url.serial, depth, settings)
     text = stopped_sentence(sample)
     if failure is not None:
         text += f"; it could not be recorded: {failure}"
     return Answer(code=DONE, text=text, data={"state": sample.state})
+
+
+def _no_journal(serial: str) -> JournalPlace:
+    raise UsageError(f"the state folder cannot be written, so {serial} has no journal")
 
 
 def _locked(

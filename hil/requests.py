@@ -18,8 +18,10 @@ from firmware_bridge.driver import Sample
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.table import AnyController
+from hil.check import wall_now
 from hil.exit_codes import DONE, code_of
 from hil.places import OwnerRecord
+from hil.plan_view import next_clock_change
 from safety.commands import Override
 
 MAX_LINE = 65_536
@@ -172,6 +174,7 @@ async def _status(controller: AnyController) -> Answer:
                 {"id": intent.id, "command": intent.command} for intent in state.unsettled
             ],
             "latched": state.latched,
+            "clock_change": next_clock_change(state.timezone, wall_now()),
         },
     )
 

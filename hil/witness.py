@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import total_ordering
 from math import ceil
@@ -190,8 +190,8 @@ class Truth:
     raise UsageError when the test has no such device.
     """
 
-    current_lines: Callable[[], list[Line]]
-    flow_lines: Callable[[], list[Line]]
+    current_lines: Callable[[], list[Line]] = field(repr=False)
+    flow_lines: Callable[[], list[Line]] = field(repr=False)
 
     def peak(self, contact: str) -> Current:
         """The largest current through a contact so far, whatever its sign."""

@@ -42,11 +42,15 @@ class DeviceIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A host took charge of the device; ``boot`` counts the device's own starts."""
+    """A host took charge of the device.
+
+    ``boot`` counts the device's own starts; ``delivering`` is whether anything flowed just then.
+    """
 
     at: Instant
     identity: DeviceIdentity
     boot: int
+    delivering: bool
     kind: Literal["connected"] = "connected"
 
 
@@ -63,7 +67,7 @@ class Intended:
     """A judged command, recorded before its first byte: from here on it counts in full.
 
     ``masses`` is what a bolus may deliver of each drug, ``latest_end`` the slow time by which
-    its delivery has surely ended.
+    its delivery has surely ended. ``timezone`` is that of a pump's therapy file.
     """
 
     at: Instant
@@ -75,6 +79,7 @@ class Intended:
     masses: tuple[DrugMass, ...] = ()
     latest_end: Milliseconds | None = None
     override: Override | None = None
+    timezone: str | None = None
     kind: Literal["intended"] = "intended"
 
 

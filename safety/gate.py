@@ -5,6 +5,7 @@ It is the only maker of a Clearance. It reads no clock: time is handed in.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from device_profiles.diagnostics import Finding
@@ -12,7 +13,7 @@ from device_profiles.errors import Refused
 from safety.alarms import Alarm
 from safety.clearance import Clearance
 from safety.commands import Instant
-from safety.events import Event, Intended, Latched, Raised
+from safety.events import Event, Intended, Latched, Raised, Settled, Stopped
 from safety.journal import Journal, JournalError, Receipt
 from safety.kernel import Ask, Effect, Record, Refuse, Sound, State, judge, step
 
@@ -48,9 +49,9 @@ class Gate:
         """What the judge knows now."""
         return self._state
 
-    def judge(self, ask: Ask) -> tuple[Finding, ...]:
-        """Every objection the kernel would have, without deciding or recording."""
-        return judge(self._state, ask)
+    def judge_once_stopped(self, ask: Ask) -> tuple[Finding, ...]:
+        """Every objection the kernel would have with the output off, recording nothing."""
+        return judge(replace(self._state, running=None), ask)
 
     async def ask(self, ask: Ask) -> Clearance:
         """Judges a request; returns its Clearance once the intent is on the disk.
@@ -65,16 +66,19 @@ class Gate:
                 self._note(effect.event)
                 _, refusals = step(self._state, effect.event)
                 raise _refusal(refusals)
-            receipt = await self._commit(effect.event, ask.at)
-            self._state, _ = step(self._state, receipt.event)
-            return Clearance(receipt)
+            return Clearance(await self._commit(effect.event, ask.at))
 
     async def tell(self, event: Event) -> None:
-        """Takes in what happened; the entry is written now and reaches the disk soon."""
+        """Takes in what happened; the entry is written now and reaches the disk soon.
+
+        Losing it in a power cut could only make us count more: its intent stays unsettled.
+        """
         async with self._turn:
             self._note(event)
             self._state, effects = step(self._state, event)
             self._perform(effects)
+            if isinstance(event, Settled | Stopped):
+                self._journal.anchor()
 
     async def latch(self, reason: str, at: Instant) -> None:
         """No bolus and no increase from here on; stopping still works."""
@@ -91,14 +95,30 @@ class Gate:
                 return
 
     async def _commit(self, intent: Intended, at: Instant) -> Receipt:
+        """The receipt of a durable intent, which counts from here on.
+
+        A caller that is cancelled while the disk writes cannot call the write back: the entry is
+        awaited and counted all the same, and only then the cancellation goes on.
+        """
+        writing = asyncio.ensure_future(self._offload(lambda: self._journal.commit(intent)))
+        cancelled: asyncio.CancelledError | None = None
+        while not writing.done():
+            try:
+                await asyncio.wait({writing})
+            except asyncio.CancelledError as error:
+                cancelled = error
         try:
-            return await self._offload(lambda: self._journal.commit(intent))
+            receipt = writing.result()
         except JournalError as error:
             self._latch(str(error), at)
             raise Refused(
                 str(error),
                 (Finding(rule="SR-56", severity="hard", path="journal", message=str(error)),),
             ) from error
+        self._state, _ = step(self._state, receipt.event)
+        if cancelled is not None:
+            raise cancelled
+        return receipt
 
     def _note(self, event: Event) -> None:
         """Appends an event whose loss could only make us count more; a failure latches."""

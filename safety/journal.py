@@ -7,6 +7,7 @@ tail shows. An entry that is not whole at the very end was never acted upon: a c
 its intent to be on the disk; it is reported and cut off.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable
@@ -259,6 +260,8 @@ class Journal:
         self._disk = disk
         self._anchor = anchor
         self._head = contents.head
+        self._synced = contents.head
+        self._anchored: Head | None = None
         self._needs_magic = contents.whole == 0
         self._failed = problem
 
@@ -285,13 +288,23 @@ class Journal:
         self.append(intent)
         with _Failing(self):
             self._disk.sync()
+        self._synced = self._head
         return Receipt(self._head, intent)
+
+    def anchor(self) -> None:
+        """Brings the anchor up to what is surely on the disk; a failure is no loss of a dose."""
+        if self._anchored == self._synced:
+            return
+        with contextlib.suppress(OSError):
+            self._anchor.write(self._synced)
+            self._anchored = self._synced
 
     def settle(self) -> None:
         """Brings everything appended to the disk, and the anchor up to date."""
         with _Failing(self):
             self._disk.sync()
-            self._anchor.write(self._head)
+        self._synced = self._head
+        self.anchor()
 
     def fail(self, error: OSError) -> None:
         """The first failed write ends all writing: what a second try returns proves nothing."""

@@ -96,6 +96,7 @@ class State:
     impedances: Impedances | None = None
     pump_program: PumpProgram | None = None
     pump_limits: PumpLimits | None = None
+    timezone: str | None = None
     unsettled: tuple[Intended, ...] = ()
     reservations: tuple[Reservation, ...] = ()
 
@@ -251,6 +252,7 @@ def _intent(state: State, ask: Ask) -> Intended:
         masses,
         latest_end,
         ask.override,
+        command.therapy.timezone if isinstance(command, ProgramPump) else None,
     )
 
 
@@ -267,14 +269,13 @@ def _held(state: State, now: Instant) -> tuple[Reservation, ...]:
 
 
 def _connected(state: State, event: Connected) -> State:
-    """A new conversation: old impedances are stale, and a restarted device shows nothing."""
-    restarted = state.boot is not None and event.boot != state.boot
+    """A new conversation: old impedances are stale, and only what still flows is running."""
     return replace(
         state,
         identity=event.identity,
         boot=event.boot,
         impedances=None,
-        running=None if restarted else state.running,
+        running=state.running if event.delivering else None,
     )
 
 
@@ -333,7 +334,11 @@ def _delivered(state: State, intent: Intended) -> State:
     if intent.command == "program-pump":
         program = next(o for o in intent.outputs if isinstance(o, PumpProgram))
         return replace(
-            state, pump_program=program, pump_limits=intent.limits, patient=intent.patient
+            state,
+            pump_program=program,
+            pump_limits=intent.limits,
+            timezone=intent.timezone,
+            patient=intent.patient,
         )
     if intent.command in ("start-stimulation", "change-amplitude"):
         running = next(o for o in intent.outputs if isinstance(o, Stimulation))

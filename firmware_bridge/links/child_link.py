@@ -8,6 +8,7 @@ host alone, which then stops the device in its own way.
 
 import asyncio
 import json
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -27,11 +28,15 @@ LAST_WORDS = 2_000
 
 
 def simulator_command(url: DeviceUrl) -> list[str]:
-    """The command line of the simulator that a ``sim://`` URL asks for."""
+    """The command line of the simulator that a ``sim://`` URL asks for.
+
+    Each is a device of its own, new from the factory: without ``?serial=`` it gets a serial
+    number that no other has, so that its journal is not another's.
+    """
     command = [sys.executable, "-m", "firmware_bridge.simulator", url.family]
     command += ["--listen", "tcp:127.0.0.1:0", "--until-parent-ends"]
     for option, value in (
-        ("--serial-number", url.serial),
+        ("--serial-number", url.serial or f"SIM-{secrets.token_hex(3).upper()}"),
         ("--seed", url.seed),
         ("--speed", url.speed),
     ):

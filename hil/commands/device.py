@@ -109,6 +109,8 @@ def _show_status(answer: Answer) -> None:
         "unsettled": ", ".join(f"{i['command']} {i['id']:#x}" for i in data["unsettled"]) or "none",
         "journal": f"LATCHED: {data['latched']}" if data["latched"] else "whole",
     }
+    if data["clock_change"]:
+        rows["next clock change"] = data["clock_change"]
     for name, value in rows.items():
         console.print(Text(f"  {name:<24} {value}"))
 

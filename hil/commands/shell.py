@@ -79,6 +79,9 @@ def guarded(form: Format, work: Callable[[], int]) -> None:
         code = work()
     except (NeuraxisError, BaseExceptionGroup) as error:
         fail(error, form)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(UsageError(f"{where}{error.strerror or error}"), form)
     _end(code)
 
 

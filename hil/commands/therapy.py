@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import threading
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -34,6 +35,7 @@ from hil.live_view import TerminalDisplay
 from hil.owner import own
 from hil.plan_view import next_clock_change, plan_as_json, plan_view
 from hil.run import RunOptions, apply_plan, plan_for, require_admissible, run_therapy
+from hil.telemetry import PublishedDisplay
 
 
 def plan(
@@ -121,17 +123,22 @@ def apply(
 
 async def _asks_a_person(_plan: Plan) -> bool:
     """Asks on the terminal; anything but a clear yes, an ended input included, is a no."""
-    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     loop = asyncio.get_running_loop()
+    answered: asyncio.Future[str] = loop.create_future()
+
+    def answer(line: str) -> None:
+        if not answered.done():
+            answered.set_result(line)
 
     def read() -> None:
-        line = sys.stdin.readline()
-        loop.call_soon_threadsafe(lambda: answer.done() or answer.set_result(line))
+        line = sys.stdin.readline() if sys.stdin is not None else ""
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(answer, line)
 
-    print("Apply this plan? Type yes: ", end="", flush=True)
+    print("Apply this plan? Type yes: ", end="", file=sys.stderr, flush=True)
     # A thread of its own that may be left behind: nothing can interrupt a read of the terminal.
     threading.Thread(target=read, daemon=True).start()
-    return (await answer).strip().lower() in ("y", "yes")
+    return (await answered).strip().lower() in ("y", "yes")
 
 
 async def _is_confirmed(_plan: Plan) -> bool:
@@ -168,6 +175,7 @@ def run(
     async def main(clock: RealClock) -> int:
         console = out()
         display = TerminalDisplay(console, as_json=form is Format.JSON)
+        shown = PublishedDisplay(telemetry, display, clock)
         seconds = None if duration is None else notation(parse_duration, duration, "--for")
         options = RunOptions(
             _is_confirmed if yes else _asks_a_person, seconds, override_from(override, reason)
@@ -177,11 +185,14 @@ def run(
             console.print(Text(DISCLAIMER))
         url = parse_url(device or _simulator_for(checked))
         try:
-            async with own(url, where, clock, display.sound) as controller:
+            async with (
+                own(url, where, clock, shown.sound) as controller,
+                shown.publishing(controller),
+            ):
                 display.attach(controller)
                 path = where.journal_path(controller.identity.serial)
                 try:
-                    await run_therapy(controller, checked, options, display)
+                    await run_therapy(controller, checked, options, shown)
                 finally:
                     display.say(f"journal: {path}")
         finally:

@@ -15,7 +15,7 @@ from amqtt.broker import Broker
 from device_profiles.quantities import Milliseconds
 from firmware_bridge.clock import RealClock
 from firmware_bridge.driver import Sample
-from firmware_bridge.mqtt_connection import BrokerAddress, connected
+from firmware_bridge.mqtt_connection import BrokerAddress
 from firmware_bridge.telemetry import Patience, Publisher
 from firmware_bridge.telemetry_outbox import Subject
 from safety.alarms import Alarm
@@ -198,8 +198,7 @@ def _decoded(payload: bytes) -> Any:
 async def listening(port: int, name: str = "ear") -> AsyncIterator[Ear]:
     """An ear at the broker on that port; what is retained comes first."""
     ear = Ear()
-    no_will = aiomqtt.Will("ears/gone")
-    async with connected(BrokerAddress(HOST, port), name, no_will, DEADLINE_S) as client:
+    async with aiomqtt.Client(HOST, port, identifier=name) as client:
         await client.subscribe("neuraxis/#", qos=1)
         task = asyncio.create_task(ear.listen(client))
         try:
@@ -207,6 +206,8 @@ async def listening(port: int, name: str = "ear") -> AsyncIterator[Ear]:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+    if client._misc_task is not None:  # aiomqtt cancels it and does not wait
+        await asyncio.gather(client._misc_task, return_exceptions=True)
 
 
 class Told:

@@ -260,7 +260,7 @@ async def test_a_hung_broker_delays_nothing(told: Told, welcome: bytes) -> None:
                 publisher.state(f"state {number}", delivering=True, patient=None)
             assert watch.seconds < 1
             watch = Stopwatch()
-        assert PATIENCE.farewell_s <= watch.seconds < PATIENCE.farewell_s + 0.3
+        assert watch.seconds < PATIENCE.farewell_s + 0.5
 
 
 async def test_a_hung_broker_is_told_once(told: Told) -> None:

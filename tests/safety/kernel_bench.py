@@ -184,10 +184,10 @@ class Story:
         self.settle(answer.id)
         return answer
 
-    def connect(self, boot: int = 1) -> None:
+    def connect(self, boot: int = 1, *, delivering: bool = False) -> None:
         if not self.journal:
             self.tell(Opened(instant(self.now), "a" * 16, SERIAL, 1, True))
-        self.tell(Connected(instant(self.now), IDENTITY, boot))
+        self.tell(Connected(instant(self.now), IDENTITY, boot, delivering))
 
     def restart(self) -> None:
         """The host dies and starts again from its journal."""

@@ -760,7 +760,7 @@ def test_a_device_that_restarted_shows_nothing_until_it_is_started_again() -> No
 
 def test_a_host_that_restarted_finds_the_output_still_on() -> None:
     story = running()
-    story.connect(boot=1)
+    story.connect(boot=1, delivering=True)
     assert story.state.running == flowing(WALKING)
     assert story.state.impedances is None
 

@@ -436,7 +436,8 @@ def test_an_area_without_set_amplitude_rises_at_the_slope_to_its_ceiling() -> No
     bench.at(bench.device.t_ms + 1_000)
     rise = currents(bench.truth, "E3")
     assert [amplitude for _, amplitude in rise] == [-100, -200, -300, -400, -500, -600]
-    assert rise[-1][0] - rise[0][0] == 5 * 50
+    begun = bench.device.t_ms - 1_000
+    assert [at for at, _ in rise] == [begun + 50 * step for step in range(1, 7)]
 
 
 def test_a_request_of_the_other_family_is_no_message() -> None:

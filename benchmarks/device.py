@@ -1,0 +1,90 @@
+"""The simulated stimulator that (a) and (b) measure against: a process of its own behind a pty."""
+
+import json
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import platformdirs
+
+from benchmarks.harness import pin
+from firmware_bridge.clock import RealClock
+from firmware_bridge.controller import JournalPlace, Settings
+from firmware_bridge.families.scs.controller import StimulatorController
+from firmware_bridge.families.table import connect
+from firmware_bridge.links.serial_link import SerialLink
+from firmware_bridge.links.url import parse_url
+from safety.alarms import Alarm
+from safety.journal import Anchor, FileDisk
+
+END_TIMEOUT_S = 10.0
+FRAMES_KEPT = 1_000
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for one measurement, on the disk on which journals really lie."""
+    state = platformdirs.user_state_path("neuraxis")
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="bench-", dir=state) as name:
+        yield Path(name)
+
+
+@contextmanager
+def stimulator_process(folder: Path) -> Iterator[str]:
+    """The URL of a simulated stimulator on the core beside ours; it ends with the context."""
+    command = [sys.executable, "-m", "firmware_bridge.simulator", "stimulator"]
+    command += ["--listen", f"pty:{folder / 'port'}", "--until-parent-ends"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            url = json.loads(child.stdout.readline())["listening"]
+            pin(child.pid, core=1)
+            yield url
+        finally:
+            child.stdin.close()
+            try:
+                child.wait(END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+class RecordingLink(SerialLink):
+    """The serial link of the product, which also remembers what it wrote last."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(parse_url(url))
+        self.written: deque[bytes] = deque(maxlen=FRAMES_KEPT)
+
+    def write(self, data: bytes) -> None:
+        """See `Link.write`."""
+        self.written.append(data)
+        super().write(data)
+
+
+@asynccontextmanager
+async def controlled(link: SerialLink, journal: Path) -> AsyncIterator[StimulatorController]:
+    """A controller of the stimulator behind a link, its journal in a real file; safe at the end."""
+    clock = RealClock()
+    disk = FileDisk(journal)
+    place = JournalPlace(disk, Anchor(journal.with_suffix(".anchor")))
+    try:
+        controller = await connect(link, None, Settings(clock, lambda serial: place, _complain))
+        assert isinstance(controller, StimulatorController)
+        try:
+            yield controller
+            await controller.make_safe("hold")
+        finally:
+            await controller.close()
+    finally:
+        disk.close()
+        clock.close()
+
+
+def _complain(alarm: Alarm) -> None:
+    print(f"benchmarks: alarm {alarm.code}: {alarm.text}", file=sys.stderr)

@@ -1,0 +1,77 @@
+"""(a) A query through controller, session, codec and link, against raw pyserial.
+
+One simulator process answers both on one pty that both have open: while one side runs the other
+reads nothing. The raw side repeats the very frames that the controller's side has just sent and
+knows how long the replies are, so it needs one `read` for each: the fastest that pyserial can do.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import serial
+
+from benchmarks.device import RecordingLink, controlled, scratch_folder, stimulator_process
+from benchmarks.harness import Row, each_awaited, each_of, interleave, percentile
+from firmware_bridge.links.url import DEFAULT_BAUD, parse_url
+
+ROUNDS = 100
+CALLS = 100
+WARM_UP = 300
+"""Enough for the sequence number, and so the frame, to keep its length from here on."""
+TARGET_P50, TARGET_P99 = 1.5, 2.0
+REPLY_TIMEOUT_S = 2.0
+
+
+def measure(rounds: int = ROUNDS, calls: int = CALLS) -> list[Row]:
+    """Status queries of an idle stimulator: p50 and p99 of both sides."""
+    return asyncio.run(_measure(rounds, calls))
+
+
+async def _measure(rounds: int, calls: int) -> list[Row]:
+    with scratch_folder() as folder, stimulator_process(folder) as url:
+        link = RecordingLink(url)
+        async with controlled(link, folder / "journal") as controller:
+            for _ in range(WARM_UP):
+                await controller.sample()
+            port = parse_url(url).port
+            with serial.Serial(port, DEFAULT_BAUD, timeout=REPLY_TIMEOUT_S) as raw:
+                length = reply_length(raw, link.written[-1])
+                ours, bare = await interleave(
+                    [
+                        each_awaited(controller.sample, calls),
+                        each_of(
+                            lambda frame: exchange(raw, frame, length),
+                            lambda: list(link.written)[-calls:],
+                        ),
+                    ],
+                    rounds,
+                )
+    return [
+        _row("p50", ours, bare, 0.5, TARGET_P50),
+        _row("p99", ours, bare, 0.99, TARGET_P99),
+    ]
+
+
+def exchange(port: serial.Serial, frame: bytes, length: int) -> bytes:
+    """Writes a frame and reads up to the zero byte that ends the reply of ``length`` bytes."""
+    port.write(frame)
+    reply: bytes = port.read(length)
+    while not reply.endswith(b"\x00"):
+        piece = port.read(1)
+        if not piece:
+            raise AssertionError(f"the simulator answered raw pyserial with {reply.hex()} only")
+        reply += piece
+    return reply
+
+
+def reply_length(port: serial.Serial, frame: bytes) -> int:
+    """How long the reply to a frame is, found out byte by byte."""
+    return len(exchange(port, frame, 1))
+
+
+def _row(
+    name: str, ours: Sequence[int], bare: Sequence[int], share: float, target: float
+) -> Row:
+    mine, raw = percentile(ours, share), percentile(bare, share)
+    basis = f"{mine / 1000:.0f} us; pyserial {raw / 1000:.0f} us; {len(ours)} each"
+    return Row("a", f"query / raw pyserial, {name}", mine / raw, "x", target, basis)

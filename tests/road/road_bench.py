@@ -1,0 +1,448 @@
+"""The whole road on virtual time: a controller on a simulated device in this process.
+
+A `Road` outlives its hosts: device, truth and the journal's bytes stay while controllers come,
+close in order, or die.
+"""
+
+import asyncio
+import itertools
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from device_profiles.errors import NeuraxisError
+from device_profiles.formulary import Formulary
+from device_profiles.formulary_file import load_formulary
+from device_profiles.notation import parse_duration, parse_mass
+from device_profiles.profile import PumpProfile, StimulatorProfile
+from device_profiles.profile_file import load_profile
+from device_profiles.quantities import Femtograms, Milliseconds
+from device_profiles.therapy import InfusionTherapy, StimulationTherapy
+from device_profiles.therapy_file import read_therapy
+from firmware_bridge.clock import Clock, VirtualClock, VirtualLoop
+from firmware_bridge.controller import JournalPlace, Settings
+from firmware_bridge.families.body import TruthLine
+from firmware_bridge.families.itp.controller import PumpController
+from firmware_bridge.families.itp.driver import output_of
+from firmware_bridge.families.scs.controller import StimulatorController
+from firmware_bridge.families.scs.driver import outputs_of
+from firmware_bridge.families.table import CATALOGUE, AnyController, connect
+from firmware_bridge.links.base import Link, Receiver
+from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
+from firmware_bridge.protocol.messages import Envelope, Message
+from firmware_bridge.session import Result
+from firmware_bridge.simulator.device import SimulatedDevice
+from firmware_bridge.simulator.families import MACHINES
+from firmware_bridge.simulator.faults import PlannedFault
+from firmware_bridge.simulator.ports import InProcessLink
+from firmware_bridge.simulator.runner import DeviceRunner
+from firmware_bridge.simulator.truth import TruthInMemory
+from safety.alarms import Alarm
+from safety.commands import Override, ProgramPump, ProgramStimulator
+from safety.events import Event, Intended, Settled
+from safety.journal import Anchor, Head, parse, verify
+from safety.outputs import StimulatorProgram
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests" / "bridge"))  # usb_backend, when this folder runs alone
+
+NOON_MS = 1_793_703_600_000
+"""2026-11-03T11:00:00Z, noon in Berlin, in the day's first basal step and after the fill."""
+SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
+PATIENT = "BENCH-007"
+REASON = Override(("SR-41", "SR-44", "SR-63"), "tester", "a test")
+
+DOSE, OVER = parse_mass("0.05 mg"), parse_duration("2 min")
+BOLUS_NL = 5_000
+"""`DOSE` of the example's morphine."""
+BASAL_NL_PER_DAY = 240_000
+
+T = TypeVar("T")
+
+
+# --- the files -----------------------------------------------------------------------------------
+
+
+def stimulator_profile() -> StimulatorProfile:
+    profile = load_profile("scs-16")
+    assert isinstance(profile, StimulatorProfile)
+    return profile
+
+
+def pump_profile() -> PumpProfile:
+    profile = load_profile("itp-20")
+    assert isinstance(profile, PumpProfile)
+    return profile
+
+
+@cache
+def formulary() -> Formulary:
+    return load_formulary()
+
+
+@cache
+def stimulation() -> StimulationTherapy:
+    therapy = read_therapy(ROOT / "examples" / "stimulation.yaml").therapy
+    assert isinstance(therapy, StimulationTherapy)
+    return therapy
+
+
+@cache
+def infusion() -> InfusionTherapy:
+    therapy = read_therapy(ROOT / "examples" / "infusion.yaml").therapy
+    assert isinstance(therapy, InfusionTherapy)
+    return therapy
+
+
+def programs() -> tuple[StimulatorProgram, ...]:
+    """The example's: walking, night."""
+    return outputs_of(stimulation())
+
+
+def program_stimulator(*chosen: StimulatorProgram) -> ProgramStimulator:
+    return ProgramStimulator(chosen or programs(), stimulator_profile())
+
+
+def program_pump(therapy: InfusionTherapy | None = None, wall_ms: int = NOON_MS) -> ProgramPump:
+    therapy = therapy or infusion()
+    program = output_of(therapy, formulary(), Milliseconds(wall_ms))
+    return ProgramPump(program, therapy, pump_profile(), formulary())
+
+
+# --- what lies under a host ----------------------------------------------------------------------
+
+
+class MemoryDisk:
+    """A journal's bytes, which outlive every host."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.broken = False
+
+    def read(self) -> bytes:
+        return bytes(self.data)
+
+    def append(self, data: bytes) -> None:
+        self._check()
+        self.data += data
+
+    def sync(self) -> None:
+        self._check()
+
+    def cut(self, length: int) -> None:
+        del self.data[length:]
+
+    def _check(self) -> None:
+        if self.broken:
+            raise OSError(5, "Input/output error")
+
+
+class MemoryAnchor(Anchor):
+    """The anchor beside it."""
+
+    def __init__(self) -> None:
+        self.head: Head | None = None
+
+    def read(self) -> Head | None:
+        return self.head
+
+    def write(self, head: Head) -> None:
+        self.head = head
+
+
+class SpyLink(Link):
+    """Any link, watched: what was written to it, with doors for a test to interfere."""
+
+    def __init__(self, inner: Link) -> None:
+        self.url = inner.url
+        self.inner = inner
+        self.written: list[bytes] = []
+        self.before_write: Callable[[Message], None] = lambda _: None
+        """Called with each request before it is handed on; may raise."""
+        self.after_write: Callable[[Message], None] = lambda _: None
+        self.swallow: Callable[[Message], bool] = lambda _: False
+        """Requests that are taken but never reach the device."""
+        self.receiver: Receiver | None = None
+
+    async def open(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+        await self.inner.open(receiver)
+
+    def write(self, data: bytes) -> None:
+        (envelope,) = envelopes(data)
+        self.before_write(envelope.message)
+        self.written.append(data)
+        if not self.swallow(envelope.message):
+            self.inner.write(data)
+        self.after_write(envelope.message)
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    @property
+    def sent(self) -> list[Envelope]:
+        """Every request that was written."""
+        return envelopes(b"".join(self.written))
+
+    @property
+    def requests(self) -> list[Message]:
+        return [envelope.message for envelope in self.sent]
+
+    def count(self, kind: type[Message]) -> int:
+        return sum(isinstance(request, kind) for request in self.requests)
+
+    def says(self, session: int, sequence: int, message: Message) -> None:
+        """Bytes that come from the device's side although no device sent them."""
+        assert self.receiver is not None
+        self.receiver.received(frame(session, sequence, message))
+
+
+def frame(session: int, sequence: int, message: Message) -> bytes:
+    return encode_frame(CATALOGUE.encode(Envelope(session, sequence, message)))
+
+
+def envelopes(data: bytes) -> list[Envelope]:
+    return [CATALOGUE.decode(body) for body in FrameDecoder().feed(data)]
+
+
+class WatchedDevice(SimulatedDevice):
+    """A simulated device that keeps what it received, so that frames can be counted."""
+
+    def __init__(self, name: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(MACHINES[name], *args, **kwargs)
+        self.received: list[Envelope] = []
+        self._ear = FrameDecoder()
+
+    def receive(self, data: bytes, link_ms: int) -> bytes:
+        self.received += [CATALOGUE.decode(body) for body in self._ear.feed(data)]
+        return super().receive(data, link_ms)
+
+    def names(self) -> list[str]:
+        """What faults files call the requests received so far."""
+        return [MACHINES[self._kind.name].requests[type(e.message)] for e in self.received]
+
+    def frames_of(self, intent_id: int) -> int:
+        """How many frames that carry out an id have arrived, questions about it left out."""
+        return sum(
+            getattr(envelope.message, "id", None) == intent_id
+            and type(envelope.message).__name__ != "AskOutcome"
+            for envelope in self.received
+        )
+
+    def done(self, what: str) -> int:
+        """How many entries of the device's own log begin so: ``commit``, ``start``, ``bolus of``."""
+        return sum(entry.text.startswith(what) for entry in self.machine.firmware.memory.events)
+
+    def outcome(self, intent_id: int) -> str:
+        """What became of an id, by the device's own memory."""
+        known = self.machine.firmware.memory.outcomes.get(intent_id)
+        return "unknown" if known is None else str(known.state)
+
+    @property
+    def programs(self) -> list[bytes]:
+        found: list[bytes] = self.machine.firmware.memory.programs
+        return found
+
+
+@dataclass
+class Road:
+    """One device with its truth, one journal, and whatever hosts come and go."""
+
+    name: str
+    device: WatchedDevice
+    runner: DeviceRunner
+    clock: Clock
+    truth: TruthInMemory
+    disk: MemoryDisk = field(default_factory=MemoryDisk)
+    anchor: MemoryAnchor = field(default_factory=MemoryAnchor)
+    alarms: list[Alarm] = field(default_factory=list)
+    links: list[SpyLink] = field(default_factory=list)
+    ids: Callable[[], int] = field(default_factory=lambda: itertools.count(1_001).__next__)
+    last_id: int = 0
+    wrap: Callable[[Link], Link] = lambda link: link
+    """Puts something between the spy and the device."""
+
+    @property
+    def link(self) -> SpyLink:
+        """The newest host's."""
+        return self.links[-1]
+
+    def settings(self) -> Settings:
+        return Settings(
+            self.clock,
+            lambda serial: JournalPlace(self.disk, self.anchor),
+            self.alarms.append,
+            self._new_id,
+        )
+
+    def _new_id(self) -> int:
+        self.last_id = self.ids()
+        return self.last_id
+
+    def new_link(self) -> SpyLink:
+        self.links.append(SpyLink(self.wrap(InProcessLink(self.runner))))
+        return self.link
+
+    async def connect(self, serial: str | None = None) -> AnyController:
+        """A new host takes charge; the one before, if any, hears that its line is gone."""
+        return await connect(self.new_link(), serial, self.settings())
+
+    async def stimulator(self) -> StimulatorController:
+        controller = await self.connect()
+        assert isinstance(controller, StimulatorController)
+        return controller
+
+    async def pump(self) -> PumpController:
+        controller = await self.connect()
+        assert isinstance(controller, PumpController)
+        return controller
+
+    async def die(self) -> None:
+        """The host is gone without a word: no stop, no anchor, its end of the line closed."""
+        await self.link.inner.close()
+
+    def heal(self) -> None:
+        """The line and the device are well again."""
+        self.runner.inject("plug_in")
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The journal, which must be whole at any time."""
+        contents = parse(self.disk.read())
+        assert verify(contents, self.anchor.head or Head(0, b"")) is None
+        assert contents.torn == 0
+        return contents.events
+
+    def told(self, kind: type[T]) -> list[T]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def intents(self) -> dict[int, str]:
+        """Each intent of the journal with its last outcome; ``open`` where there is none."""
+        words = {intent.id: "open" for intent in self.told(Intended)}
+        for settled in self.told(Settled):
+            words[settled.id] = settled.outcome
+        return words
+
+    @property
+    def codes(self) -> list[tuple[str, str]]:
+        """The alarms that were sounded: code and priority."""
+        return [(alarm.code, alarm.priority) for alarm in self.alarms]
+
+
+@asynccontextmanager
+async def road(
+    name: str, faults: Sequence[PlannedFault] = (), **options: Any
+) -> AsyncIterator[Road]:
+    """A new device of a name on the running virtual loop."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    clock = VirtualClock(loop, NOON_MS)
+    truth = TruthInMemory()
+    device = WatchedDevice(name, wall_ms=NOON_MS, truth=truth, faults=faults, **options)
+    bench = Road(name, device, DeviceRunner(device, clock), clock, truth)
+    try:
+        yield bench
+    finally:
+        for link in bench.links:
+            await link.inner.close()
+        bench.runner.close()
+
+
+# --- steps that many tests take ------------------------------------------------------------------
+
+
+async def apply(controller: AnyController, command: Any = None) -> Result:
+    """Plans, confirms and applies; the example unless told otherwise."""
+    if isinstance(controller, StimulatorController):
+        command = command or program_stimulator()
+        plan = await controller.plan(command, PATIENT)
+        return await controller.apply(command, PATIENT, plan.digest, REASON)
+    command = command or program_pump()
+    plan_of_pump = await controller.plan(command, PATIENT)
+    return await controller.apply(command, PATIENT, plan_of_pump.digest, REASON)
+
+
+async def start(controller: StimulatorController, name: str = "walking") -> Result:
+    """Measures, then starts a program."""
+    await controller.measure()
+    return await controller.start(controller.program_named(name))
+
+
+async def rise(seconds: float = 3.0) -> None:
+    """Virtual time passes."""
+    await asyncio.sleep(seconds)
+
+
+@asynccontextmanager
+async def kept_alive(controller: StimulatorController) -> AsyncIterator[None]:
+    """Renews the lease for as long as the context lasts."""
+    task = asyncio.create_task(controller.keep_alive())
+    try:
+        yield
+    finally:
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            pass
+        except NeuraxisError:
+            pass
+
+
+async def failure(work: Awaitable[object]) -> NeuraxisError | None:
+    """What a step failed with, if it did."""
+    try:
+        await work
+    except NeuraxisError as error:
+        return error
+    return None
+
+
+async def bolus(controller: PumpController, dose: Femtograms = DOSE) -> Result:
+    return await controller.bolus(dose, OVER)
+
+
+# --- the truth -----------------------------------------------------------------------------------
+
+
+def current(lines: list[TruthLine], contact: str) -> list[tuple[int, int]]:
+    """Times (ms) and currents (uA) of one contact."""
+    found = []
+    for line in lines:
+        if line["contact"] == contact:
+            time, amplitude = line["t_ms"], line["amplitude_uA"]
+            assert isinstance(time, int)
+            assert isinstance(amplitude, int)
+            found.append((time, amplitude))
+    return found
+
+
+def peak(lines: list[TruthLine], contact: str = "E3") -> int:
+    """The largest current of one contact, uA; test pulses of a measurement left out."""
+    therapy = [line for line in lines if line["rate_mHz"] != 500_000]
+    return max((abs(amplitude) for _, amplitude in current(therapy, contact)), default=0)
+
+
+def flowing(lines: list[TruthLine]) -> dict[str, int]:
+    """What flows in each contact by the newest lines, zeros left out."""
+    now: Counter[str] = Counter()
+    for line in lines:
+        now[str(line["contact"])] = int(str(line["amplitude_uA"]))
+    return {contact: amplitude for contact, amplitude in now.items() if amplitude}
+
+
+def bolus_volume(bench: Road) -> int:
+    """nL that have left the pump beyond its basal of the day's first step, rounded up.
+
+    Valid within that step and while the basal has not been halted.
+    """
+    body = bench.device.machine.firmware.body
+    bench.runner.step()
+    began = next(int(str(line["t_ms"])) for line in bench.truth.lines)
+    basal = BASAL_NL_PER_DAY * (body.t_ms - began) // 86_400_000
+    return int(body.delivered) - basal
