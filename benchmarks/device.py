@@ -67,12 +67,33 @@ class RecordingLink(SerialLink):
         super().write(data)
 
 
+class RecordingDisk(FileDisk):
+    """The journal file of the product, which also remembers how large its last entries were."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.appended = 0
+        self.synced = 0
+        """Bytes of the last entry that was waited for: of the last intent."""
+
+    def append(self, data: bytes) -> None:
+        """See `Disk.append`."""
+        self.appended = len(data)
+        super().append(data)
+
+    def sync(self) -> None:
+        """See `Disk.sync`."""
+        self.synced = self.appended
+        super().sync()
+
+
 @asynccontextmanager
-async def controlled(link: SerialLink, journal: Path) -> AsyncIterator[StimulatorController]:
-    """A controller of the stimulator behind a link, its journal in a real file; safe at the end."""
+async def controlled(
+    link: SerialLink, disk: FileDisk, anchor: Path
+) -> AsyncIterator[StimulatorController]:
+    """A controller of the stimulator behind a link; the device is made safe at the end."""
     clock = RealClock()
-    disk = FileDisk(journal)
-    place = JournalPlace(disk, Anchor(journal.with_suffix(".anchor")))
+    place = JournalPlace(disk, Anchor(anchor))
     try:
         controller = await connect(link, None, Settings(clock, lambda serial: place, _complain))
         assert isinstance(controller, StimulatorController)

@@ -13,11 +13,12 @@ import serial
 from benchmarks.device import RecordingLink, controlled, scratch_folder, stimulator_process
 from benchmarks.harness import Row, each_awaited, each_of, interleave, percentile
 from firmware_bridge.links.url import DEFAULT_BAUD, parse_url
+from safety.journal import FileDisk
 
 ROUNDS = 100
 CALLS = 100
-WARM_UP = 300
-"""Enough for the sequence number, and so the frame, to keep its length from here on."""
+WARM_UP = 260
+"""More than 255, so that the sequence numbers, and the frames with them, keep their length."""
 TARGET_P50, TARGET_P99 = 1.5, 2.0
 REPLY_TIMEOUT_S = 2.0
 
@@ -30,8 +31,9 @@ def measure(rounds: int = ROUNDS, calls: int = CALLS) -> list[Row]:
 async def _measure(rounds: int, calls: int) -> list[Row]:
     with scratch_folder() as folder, stimulator_process(folder) as url:
         link = RecordingLink(url)
-        async with controlled(link, folder / "journal") as controller:
-            for _ in range(WARM_UP):
+        disk = FileDisk(folder / "journal")
+        async with controlled(link, disk, folder / "anchor") as controller:
+            for _ in range(WARM_UP + calls):
                 await controller.sample()
             port = parse_url(url).port
             with serial.Serial(port, DEFAULT_BAUD, timeout=REPLY_TIMEOUT_S) as raw:

@@ -7,22 +7,25 @@ intent's size to a file on the journal's disk, with one fdatasync.
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from collections.abc import AsyncIterator
 from pathlib import Path
 from time import perf_counter_ns
 
-from benchmarks.device import RecordingLink, controlled, scratch_folder, stimulator_process
+from benchmarks.device import (
+    RecordingDisk,
+    RecordingLink,
+    controlled,
+    scratch_folder,
+    stimulator_process,
+)
+from benchmarks.examples import STIMULATION
 from benchmarks.harness import Block, Row, each_awaited, interleave, percentile
 from device_profiles.quantities import MicroAmps
 from firmware_bridge.families.scs.controller import StimulatorController
 from hil.check import check_file, wall_now
 from hil.run import apply_plan, plan_for
-from safety.events import Intended
-from safety.journal import HASH_BYTES, LENGTH_BYTES, encode_event, parse
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "stimulation.yaml"
 ROUNDS = 60
 CALLS = 20
 TARGET = 1.3
@@ -38,11 +41,11 @@ def measure(rounds: int = ROUNDS, calls: int = CALLS) -> list[Row]:
 async def _measure(rounds: int, calls: int) -> list[Row]:
     with scratch_folder() as folder, stimulator_process(folder) as url:
         link = RecordingLink(url)
-        journal = folder / "journal"
-        async with controlled(link, journal) as controller:
+        disk = RecordingDisk(folder / "journal")
+        async with controlled(link, disk, folder / "anchor") as controller:
             await _start(controller)
             round_trips = await _round_trips(controller)
-            entry = bytes(_intent_size(journal))
+            entry = bytes(disk.synced)
             with _durable_file(folder / "plain") as write:
 
                 async def necessary() -> None:
@@ -54,7 +57,7 @@ async def _measure(rounds: int, calls: int) -> list[Row]:
                     write(entry)
 
                 async with _kept_alive(controller):
-                    command, basis, query, disk = await interleave(
+                    command, basis, query, write_only = await interleave(
                         [
                             raises(controller, calls),
                             each_awaited(necessary, calls),
@@ -63,19 +66,19 @@ async def _measure(rounds: int, calls: int) -> list[Row]:
                         ],
                         rounds,
                     )
-    return [_row(command, basis, query, disk, round_trips, len(entry))]
+    return [_row(command, basis, query, write_only, round_trips, len(entry))]
 
 
 def _row(
     command: list[int],
     basis: list[int],
     query: list[int],
-    disk: list[int],
+    write_only: list[int],
     round_trips: int,
     size: int,
 ) -> Row:
     whole, least, asked, synced = (
-        percentile(samples, 0.5) / 1000 for samples in (command, basis, query, disk)
+        percentile(samples, 0.5) / 1000 for samples in (command, basis, query, write_only)
     )
     text = (
         f"p50 {whole:.0f} us; {round_trips} query + write {least:.0f} us "
@@ -101,7 +104,7 @@ def raises(controller: StimulatorController, calls: int) -> Block:
 
 async def _start(controller: StimulatorController) -> None:
     """Takes the example all the way to a running program, as `neuraxis run` does."""
-    check = check_file(EXAMPLE, None, wall_now())
+    check = check_file(STIMULATION, None, wall_now())
     plan = await plan_for(controller, check)
     await apply_plan(controller, check, plan.digest, None)
     await controller.measure()
@@ -114,13 +117,6 @@ async def _round_trips(controller: StimulatorController) -> int:
     before = controller.session.counts.sent
     await controller.set_amplitude(None, MicroAmps(LOW + STEP))
     return controller.session.counts.sent - before
-
-
-def _intent_size(journal: Path) -> int:
-    """Bytes of the newest intent's entry in a journal."""
-    events = parse(journal.read_bytes()).events
-    intent = next(event for event in reversed(events) if isinstance(event, Intended))
-    return LENGTH_BYTES + len(encode_event(intent)) + HASH_BYTES
 
 
 @contextmanager

@@ -191,10 +191,10 @@ def plot_both(stimulator: StimulatorPlot, pump: PumpPlot, png: Path) -> None:
 def _figure(width: float, height: float) -> "Figure":
     # Slow to import, and needed by nobody who does not plot.
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)  # type: ignore[union-attr]
-    return figure
+    room = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06)
+    return Figure(figsize=(width, height), dpi=120, layout=room)
 
 
 def _save(figure: "Figure", png: Path) -> None:
@@ -241,9 +241,10 @@ def _draw_stimulator(figure: "FigureBase", plot: StimulatorPlot) -> None:
     limits = plot.profile.charge
     _level(density, limits.density_soft, f"soft limit {limits.density_soft}", (1, (2, 2)))
     _level(density, limits.density_hard, f"hard limit {limits.density_hard}", (0, (6, 3)))
-    density.set_ylim(0, limits.density_hard * 1.15)
+    highest = max([limits.density_hard, *(d for one in all_series for d in one.densities)])
+    density.set_ylim(0, highest * 1.15)
     _panel(density, "charge density of each contact, against the device's limits")
-    density.set_ylabel("uC/cm² in a phase")
+    density.set_ylabel("uC/cm² a phase")
     density.set_xlabel("time since the first current, s")
     density.set_xlim(0, max(1.0, (end - begin) / 1_000) * 1.02)
     _source(figure, plot.truth, _others(lines, all_series))
@@ -296,7 +297,7 @@ def _draw_pump(figure: "FigureBase", plot: PumpPlot) -> None:
     _panel(rate, "its rate: basal, and boluses on top")
     rate.set_ylabel("mg/h")
     _level(windows, 100, "limit", (0, (6, 3)))
-    windows.set_ylim(0, 115)
+    windows.set_ylim(0, max(115, windows.get_ylim()[1]))
     _panel(windows, "drug in the window that ends now")
     windows.set_ylabel("% of the limit")
     _legend(windows)

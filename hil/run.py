@@ -137,6 +137,7 @@ async def _watch(
 async def _make_safe(controller: AnyController, display: Display) -> None:
     """Stops and confirms, whatever happened before; a failure to confirm is the severest news."""
     sample = await controller.make_safe("hold")
+    display.watched(Watched(sample, ()))
     display.say(f"safe state confirmed: {controller.identity.serial} is {sample.state}")
     for intent in controller.state.unsettled:
         with suppress(NeuraxisError):

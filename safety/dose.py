@@ -6,7 +6,9 @@ A basal repeats every 24 hours. Its integral is kept in nL/day x ms, exact, and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
+from math import ceil
 
 from device_profiles.quantities import (
     DAY_MINUTES,
@@ -14,6 +16,7 @@ from device_profiles.quantities import (
     MINUTE_MS,
     Femtograms,
     Milliseconds,
+    MinuteOfDay,
     NanogramsPerMillilitre,
     NanoLitres,
     NanoLitresPerDay,
@@ -103,21 +106,64 @@ def worst_case_mass(
 
     Only for a program that `can_be_bounded`.
     """
-    return Femtograms(_worst_case(program, concentration, window))
+    return worst_case_over(((program, concentration),), window)
+
+
+def worst_case_over(
+    programs: Sequence[tuple[PumpProgram, NanogramsPerMillilitre]], window: Milliseconds
+) -> Femtograms:
+    """The most of a drug in a window that may hold parts of several programs, rounded up once.
+
+    At each minute of the day the program that flows most counts, since a window may hold the
+    peak of one and then the peak of another; of the buttons the one that gives most, since
+    lockout and count carry over a reprogramming. ``programs``: each with the concentration of
+    the drug in its time; all `can_be_bounded`. Source: domain 4.2, design invariant 7.
+    """
+    basal = Fraction(largest_basal(_envelope(programs), window), DAY_MS)
+    boluses = max(
+        Fraction(button.volume * concentration * bolus_time(button, window), button.over)
+        if (button := program.patient_bolus) is not None
+        else Fraction(0)
+        for program, concentration in programs
+    )
+    return Femtograms(ceil(basal + boluses))
 
 
 def worst_case_volume(program: PumpProgram, window: Milliseconds) -> NanoLitres:
     """The most volume that a program can deliver in any window of this length, rounded up."""
-    return NanoLitres(_worst_case(program, 1, window))
+    return NanoLitres(worst_case_mass(program, NanogramsPerMillilitre(1), window))
 
 
-def _worst_case(program: PumpProgram, concentration: int, window: Milliseconds) -> int:
-    basal = largest_basal(program.basal, window)
-    bolus = program.patient_bolus
-    if bolus is None:
-        return divide_up(basal * concentration, DAY_MS)
-    boluses = bolus.volume * bolus_time(bolus, window)
-    return divide_up((basal * bolus.over + boluses * DAY_MS) * concentration, DAY_MS * bolus.over)
+def _envelope(
+    programs: Sequence[tuple[PumpProgram, NanogramsPerMillilitre]],
+) -> tuple[FlowStep, ...]:
+    """A day on the UTC clock on which the largest of several basals flows, in fg/day."""
+    days = [_utc_day(program, concentration) for program, concentration in programs]
+    if len(days) == 1:
+        return days[0]
+    starts = sorted({step.start for day in days for step in day})
+    return tuple(
+        FlowStep(start, NanoLitresPerDay(max(flow_at(day, start) for day in days)))
+        for start in starts
+    )
+
+
+def _utc_day(program: PumpProgram, concentration: NanogramsPerMillilitre) -> tuple[FlowStep, ...]:
+    """A basal by the minutes of the UTC day, each flow times the concentration."""
+    steps = (
+        FlowStep(
+            MinuteOfDay((step.start - program.utc_offset_min) % DAY_MINUTES),
+            NanoLitresPerDay(step.flow * concentration),
+        )
+        for step in program.basal
+    )
+    return tuple(sorted(steps, key=lambda step: step.start))
+
+
+def flow_at(basal: Sequence[FlowStep], minute: int) -> NanoLitresPerDay:
+    """The flow at a minute of the day; the last step wraps around midnight."""
+    begun = [step for step in basal if step.start <= minute]
+    return (begun or basal)[-1].flow
 
 
 def basal_mass(

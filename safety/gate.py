@@ -83,16 +83,18 @@ class Gate:
     async def latch(self, reason: str, at: Instant) -> None:
         """No bolus and no increase from here on; stopping still works."""
         async with self._turn:
+            self._journal.distrust(reason)
             self._latch(reason, at)
 
     async def settle(self) -> None:
         """Brings all entries to the disk and the anchor up to date."""
         async with self._turn:
-            try:
-                await self._offload(self._journal.settle)
-            except JournalError:
-                # The journal has latched itself; every later intent is refused with the reason.
-                return
+            cancelled, settling = await self._finished(self._journal.settle)
+            if cancelled is not None:
+                raise cancelled
+            # A JournalError is known by now: the journal refuses every later intent with it.
+            if not isinstance(settling.exception(), JournalError):
+                settling.result()
 
     async def _commit(self, intent: Intended, at: Instant) -> Receipt:
         """The receipt of a durable intent, which counts from here on.
@@ -100,25 +102,33 @@ class Gate:
         A caller that is cancelled while the disk writes cannot call the write back: the entry is
         awaited and counted all the same, and only then the cancellation goes on.
         """
-        writing = asyncio.ensure_future(self._offload(lambda: self._journal.commit(intent)))
-        cancelled: asyncio.CancelledError | None = None
-        while not writing.done():
-            try:
-                await asyncio.wait({writing})
-            except asyncio.CancelledError as error:
-                cancelled = error
+        cancelled, writing = await self._finished(lambda: self._journal.commit(intent))
+        receipt = None
         try:
             receipt = writing.result()
+            self._state, _ = step(self._state, receipt.event)
         except JournalError as error:
             self._latch(str(error), at)
-            raise Refused(
-                str(error),
-                (Finding(rule="SR-56", severity="hard", path="journal", message=str(error)),),
-            ) from error
-        self._state, _ = step(self._state, receipt.event)
         if cancelled is not None:
             raise cancelled
+        if receipt is None:
+            reason = self._state.latched or "the journal could not be written"
+            finding = Finding(rule="SR-56", severity="hard", path="journal", message=reason)
+            raise Refused(reason, (finding,))
         return receipt
+
+    async def _finished(
+        self, work: Callable[[], T]
+    ) -> tuple[asyncio.CancelledError | None, asyncio.Future[T]]:
+        """Does blocking work to its end, come what may; a cancellation is handed back after it."""
+        working = asyncio.ensure_future(self._offload(work))
+        cancelled: asyncio.CancelledError | None = None
+        while not working.done():
+            try:
+                await asyncio.wait({working})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        return cancelled, working
 
     def _note(self, event: Event) -> None:
         """Appends an event whose loss could only make us count more; a failure latches."""

@@ -1,7 +1,9 @@
 """The journal: an append-only file of events, each chained to the one before by SHA-256.
 
-An entry is ``length (4 bytes, little endian) + CBOR of the event + SHA-256 over (previous hash +
-length + CBOR)``. A file begins with `MAGIC`; its first event is `Opened`, which names the device.
+An entry is ``length (4 bytes, little endian) + check (the first 4 bytes of SHA-256 over previous
+hash + length) + CBOR of the event + SHA-256 over previous hash + length + check + CBOR``. The check
+tells an entry that was cut short from one whose length was changed. A file begins with `MAGIC`; its
+first event is `Opened`, which names the device.
 The head (number of entries and last hash) is kept in a second file, the anchor, so that a cut
 tail shows. An entry that is not whole at the very end was never acted upon: a command waits for
 its intent to be on the disk; it is reported and cut off.
@@ -10,6 +12,7 @@ its intent to be on the disk; it is reported and cut off.
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,10 +28,13 @@ from safety.events import Event, Intended, Opened
 MAGIC = b"neuraxis journal 1\n"
 SCHEMA = 1
 LENGTH_BYTES = 4
+CHECK_BYTES = 4
+HEADER_BYTES = LENGTH_BYTES + CHECK_BYTES
 HASH_BYTES = 32
 MAX_ENTRY = 1 << 20
 GENESIS = hashlib.sha256(MAGIC).digest()
 
+_ANCHOR = re.compile(r"([1-9][0-9]{0,17}) ([0-9a-f]{64})\n", re.ASCII)
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
 
 
@@ -133,11 +139,10 @@ class Anchor:
             raise JournalError(
                 f"{self._path}: the journal's anchor is unreadable: {error}"
             ) from error
-        count, _, digest = text.strip().partition(" ")
-        try:
-            return Head(int(count), bytes.fromhex(digest))
-        except ValueError as error:
-            raise JournalError(f"{self._path}: the journal's anchor is damaged") from error
+        match = _ANCHOR.fullmatch(text)
+        if match is None:
+            raise JournalError(f"{self._path}: the journal's anchor is damaged")
+        return Head(int(match[1]), bytes.fromhex(match[2]))
 
     def write(self, head: Head) -> None:
         """Replaces the anchor as a whole."""
@@ -213,12 +218,13 @@ def parse(data: bytes) -> Contents:
     while position < len(data):
         number = len(events) + 1
         rest = len(data) - position
-        if rest < LENGTH_BYTES:
+        if rest < HEADER_BYTES:
             return stopped_at(None, rest)
-        length = int.from_bytes(data[position : position + LENGTH_BYTES], "little")
-        if length > MAX_ENTRY:
-            return stopped_at(f"entry {number}: its length {length} is impossible")
-        end = position + LENGTH_BYTES + length + HASH_BYTES
+        header = data[position : position + HEADER_BYTES]
+        length = int.from_bytes(header[:LENGTH_BYTES], "little")
+        if header != _header(previous, length) or length > MAX_ENTRY:
+            return stopped_at(f"entry {number}: its length was changed")
+        end = position + HEADER_BYTES + length + HASH_BYTES
         if end > len(data):
             return stopped_at(None, rest)
         head_and_body = data[position : end - HASH_BYTES]
@@ -226,12 +232,18 @@ def parse(data: bytes) -> Contents:
         if digest != data[end - HASH_BYTES : end]:
             return stopped_at(f"entry {number}: its hash does not follow from the entry before")
         try:
-            events.append(decode_event(head_and_body[LENGTH_BYTES:]))
+            events.append(decode_event(head_and_body[HEADER_BYTES:]))
         except JournalError as error:
             return stopped_at(f"entry {number}: {error}")
         heads.append(Head(number, digest))
         position, previous = end, digest
     return stopped_at(None)
+
+
+def _header(previous: bytes, length: int) -> bytes:
+    """The first bytes of an entry: its length, and a check that belongs to this place alone."""
+    size = length.to_bytes(LENGTH_BYTES, "little")
+    return size + hashlib.sha256(previous + size).digest()[:CHECK_BYTES]
 
 
 def verify(contents: Contents, anchored: Head | None) -> str | None:
@@ -275,11 +287,13 @@ class Journal:
         if self._failed is not None:
             raise JournalError(self._failed)
         body = encode_event(event)
-        length = len(body).to_bytes(LENGTH_BYTES, "little")
-        digest = hashlib.sha256(self._head.hash + length + body).digest()
+        if len(body) > MAX_ENTRY:
+            raise JournalError(f"an entry of {len(body)} bytes is too large for the journal")
+        entry = _header(self._head.hash, len(body)) + body
+        digest = hashlib.sha256(self._head.hash + entry).digest()
         prefix = MAGIC if self._needs_magic else b""
         with _Failing(self):
-            self._disk.append(prefix + length + body + digest)
+            self._disk.append(prefix + entry + digest)
         self._needs_magic = False
         self._head = Head(self._head.entries + 1, digest)
 
@@ -293,18 +307,27 @@ class Journal:
 
     def anchor(self) -> None:
         """Brings the anchor up to what is surely on the disk; a failure is no loss of a dose."""
-        if self._anchored == self._synced:
+        if self._failed is not None or self._anchored == self._synced or not self._synced.entries:
             return
         with contextlib.suppress(OSError):
             self._anchor.write(self._synced)
             self._anchored = self._synced
 
     def settle(self) -> None:
-        """Brings everything appended to the disk, and the anchor up to date."""
+        """Brings everything appended to the disk, and the anchor up to date.
+
+        Raises JournalError; a journal with a problem stays as it is, its anchor too.
+        """
+        if self._failed is not None:
+            raise JournalError(self._failed)
         with _Failing(self):
             self._disk.sync()
         self._synced = self._head
         self.anchor()
+
+    def distrust(self, reason: str) -> None:
+        """Nothing is written any more: what is there must stay as it was found."""
+        self._failed = self._failed or reason
 
     def fail(self, error: OSError) -> None:
         """The first failed write ends all writing: what a second try returns proves nothing."""
@@ -344,13 +367,16 @@ def open_journal(disk: Disk, anchor: Anchor) -> OpenedJournal:
     A journal with a problem opens too, so that its past can be read and the device be stopped;
     the caller latches.
     """
-    contents = parse(disk.read())
+    contents, problem = parse(b""), None
     try:
+        contents = parse(disk.read())
         problem = verify(contents, anchor.read())
+        if problem is None and contents.torn:
+            disk.cut(contents.whole)
     except JournalError as error:
         problem = str(error)
-    if problem is None and contents.torn:
-        disk.cut(contents.whole)
+    except OSError as error:
+        problem = f"it cannot be read or mended: {error.strerror or error}"
     return OpenedJournal(Journal(disk, anchor, contents, problem), contents.events, problem)
 
 

@@ -78,6 +78,14 @@ class Impedances:
 
 
 @dataclass(frozen=True, slots=True)
+class PastProgram:
+    """A pump's program that was replaced, and when that had surely happened (slow time)."""
+
+    program: PumpProgram
+    replaced: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """Everything the judge knows about one device; the fold of its journal.
 
@@ -97,6 +105,9 @@ class State:
     pump_program: PumpProgram | None = None
     pump_limits: PumpLimits | None = None
     timezone: str | None = None
+    past_programs: tuple[PastProgram, ...] = ()
+    known_drugs: tuple[str, ...] = ()
+    """Drugs that this pump has delivered under a verified program: their start is over."""
     unsettled: tuple[Intended, ...] = ()
     reservations: tuple[Reservation, ...] = ()
 
@@ -155,7 +166,8 @@ def step(state: State, event: Ask | Event) -> tuple[State, tuple[Effect, ...]]:
         case Lowered():
             return _lowered(state, event), ()
         case Stopped():
-            return replace(state, running=None, epoch=state.epoch + 1), ()
+            running = None if event.confirmed else state.running
+            return replace(state, running=running, epoch=state.epoch + 1), ()
         case Raised():
             return state, (Sound(event.alarm),)
         case Latched():
@@ -173,14 +185,19 @@ def judge(state: State, ask: Ask) -> tuple[Finding, ...]:
         case StartStimulation():
             program = command.stimulation.as_program()
             findings += review_stimulation((program,), command.profile)
-            findings += judge_start(state.programs, command.stimulation)
+            findings += judge_start(state.programs, state.running, command.stimulation)
             findings += judge_start_impedance(
                 program, _impedance_at(state, ask.at), command.profile
             )
         case ChangeAmplitude():
             program = command.stimulation.as_program()
             findings += review_stimulation((program,), command.profile)
-            findings += judge_amplitude_change(state.running, command.stimulation)
+            findings += judge_amplitude_change(
+                state.running,
+                command.stimulation,
+                state.impedances.ohms if state.impedances else None,
+                command.profile,
+            )
         case MeasureImpedance():
             findings += judge_impedance_pulses(state.running, command.pulses, command.profile)
         case ProgramPump():
@@ -192,14 +209,20 @@ def judge(state: State, ask: Ask) -> tuple[Finding, ...]:
                 limits,
                 command.profile,
                 command.formulary,
-                first_program=state.pump_program is None,
+                first_program=any(
+                    drug.name not in state.known_drugs for drug in command.program.drugs
+                ),
             )
             findings += judge_pump_change(
-                state.pump_program, command.program, limits, _held(state, ask.at), ask.at
+                _programs_in_window(state, ask.at),
+                command.program,
+                limits,
+                _held(state, ask.at),
+                ask.at,
             )
         case GiveBolus():
             findings += judge_bolus_in_state(
-                state.pump_program,
+                _programs_in_window(state, ask.at) if state.pump_program else (),
                 state.pump_limits,
                 _held(state, ask.at),
                 command.bolus,
@@ -268,6 +291,21 @@ def _held(state: State, now: Instant) -> tuple[Reservation, ...]:
     return tuple(r for r in state.reservations if r.reaches_into(DAY_MS, now))
 
 
+def _programs_in_window(state: State, now: Instant) -> tuple[PumpProgram, ...]:
+    """The program in the pump, then those before it that the longest window may still hold."""
+    past = (p.program for p in state.past_programs if p.replaced >= now.slow - DAY_MS)
+    current = (state.pump_program,) if state.pump_program is not None else ()
+    return (*current, *past)
+
+
+def _replaced(state: State, at: Instant) -> tuple[PastProgram, ...]:
+    """The past programs once the one in the pump is among them."""
+    kept = tuple(p for p in state.past_programs if p.replaced >= at.slow - DAY_MS)
+    if state.pump_program is None:
+        return kept
+    return (PastProgram(state.pump_program, at.slow), *kept)
+
+
 def _connected(state: State, event: Connected) -> State:
     """A new conversation: old impedances are stale, and only what still flows is running."""
     return replace(
@@ -311,7 +349,7 @@ def _settled(state: State, event: Settled) -> State:
     if event.outcome == "refused":
         kept = tuple(r for r in settled.reservations if r.id != event.id)
         return replace(settled, reservations=kept)
-    return _delivered(settled, intent)
+    return _delivered(settled, intent, event.at)
 
 
 def _unverified(state: State, event: Unverified) -> State:
@@ -323,11 +361,12 @@ def _unverified(state: State, event: Unverified) -> State:
         programs=(),
         running=None,
         pump_program=None,
+        past_programs=_replaced(state, event.at),
         pump_limits=None,
     )
 
 
-def _delivered(state: State, intent: Intended) -> State:
+def _delivered(state: State, intent: Intended, at: Instant) -> State:
     if intent.command == "program-stimulator":
         programs = tuple(o for o in intent.outputs if isinstance(o, StimulatorProgram))
         return replace(state, programs=programs, running=None, patient=intent.patient)
@@ -336,6 +375,10 @@ def _delivered(state: State, intent: Intended) -> State:
         return replace(
             state,
             pump_program=program,
+            past_programs=_replaced(state, at),
+            known_drugs=tuple(
+                dict.fromkeys((*state.known_drugs, *(drug.name for drug in program.drugs)))
+            ),
             pump_limits=intent.limits,
             timezone=intent.timezone,
             patient=intent.patient,

@@ -23,6 +23,7 @@ from device_profiles.quantities import (
     widened,
 )
 from safety.alarms import Alarm, Priority, by_priority
+from safety.dose import flow_at
 from safety.outputs import PumpProgram, Stimulation
 
 UNDER_DELIVERY_AFTER = Milliseconds(5 * MINUTE_MS)
@@ -131,8 +132,7 @@ def scheduled(program: PumpProgram, start: Milliseconds, end: Milliseconds) -> i
 def basal_flow_at(program: PumpProgram, clock: Milliseconds) -> NanoLitresPerDay:
     """The scheduled basal flow at a time of the pump's clock."""
     minute = (clock // MINUTE_MS + program.utc_offset_min) % DAY_MINUTES
-    begun = [step for step in program.basal if step.start <= minute]
-    return (begun or program.basal)[-1].flow
+    return flow_at(program.basal, minute)
 
 
 def _integral(program: PumpProgram, clock: Milliseconds) -> int:

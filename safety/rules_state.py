@@ -6,9 +6,15 @@ from dataclasses import dataclass, replace
 from device_profiles.diagnostics import Finding
 from device_profiles.notation import write_current, write_mass
 from device_profiles.profile import PumpProfile, StimulatorProfile
-from device_profiles.quantities import Femtograms, Milliseconds, Ohms, mass_of
+from device_profiles.quantities import (
+    Femtograms,
+    Milliseconds,
+    NanogramsPerMillilitre,
+    Ohms,
+    mass_of,
+)
 from safety.commands import Instant, Override
-from safety.dose import can_be_bounded, worst_case_mass
+from safety.dose import can_be_bounded, flow_at, worst_case_over
 from safety.events import DrugMass, Intended
 from safety.limits import DOSE_WINDOWS, DrugLimits, PumpLimits, missing_limits
 from safety.outputs import (
@@ -74,9 +80,10 @@ def judge_unsettled(unsettled: Sequence[Intended]) -> list[Finding]:
 def judge_override(findings: Sequence[Finding], override: Override | None) -> tuple[Finding, ...]:
     """SR-57: the findings that stand against a command once a person's reason is counted.
 
-    A hard finding always stands. A soft one stands unless its rule is named, with a reason.
+    A hard finding always stands. A soft one stands unless a user names its rule, with a reason.
     """
-    named = override.rules if override is not None and override.reason.strip() else ()
+    spoken = override is not None and override.reason.strip() and override.user.strip()
+    named = override.rules if override is not None and spoken else ()
     standing = [f for f in findings if f.severity != "soft" or f.rule not in named]
     return tuple(standing)
 
@@ -107,16 +114,23 @@ def judge_program_change(
     return findings
 
 
-def judge_start(verified: Sequence[StimulatorProgram], stimulation: Stimulation) -> list[Finding]:
-    """SR-22: only a program that was read back equal may start.
+def judge_start(
+    verified: Sequence[StimulatorProgram], running: Stimulation | None, wanted: Stimulation
+) -> list[Finding]:
+    """SR-22, SR-45: only a program that was read back equal may start, and only from zero.
 
-    Protects from starting what nobody judged. Harm: none. Way out: apply the file.
+    Protects from starting what nobody judged, and from a jolt. Harm: none. Way out: apply the
+    file; stop what runs.
     """
-    if stimulation.program in verified:
-        return []
-    name = stimulation.program.name
-    text = f"the device does not hold program {name!r} as it was verified"
-    return [_hard("SR-22", f"programs[{stimulation.program.slot}]", text, "apply the file first")]
+    path = f"programs[{wanted.program.slot}]"
+    findings = []
+    if running is not None:
+        text = f"program {running.program.name!r} is running: a start begins at zero"
+        findings.append(_hard("SR-45", path, text, "stop it first"))
+    if wanted.program not in verified:
+        text = f"the device does not hold program {wanted.program.name!r} as it was verified"
+        findings.append(_hard("SR-22", path, text, "apply the file first"))
+    return findings
 
 
 def judge_start_impedance(
@@ -136,17 +150,27 @@ def judge_start_impedance(
     return list(judge_impedance(program, ohms, age, profile))
 
 
-def judge_amplitude_change(running: Stimulation | None, wanted: Stimulation) -> list[Finding]:
-    """SR-45: while the output is on, only the amplitude may change.
+def judge_amplitude_change(
+    running: Stimulation | None,
+    wanted: Stimulation,
+    ohms: tuple[Ohms, ...] | None,
+    profile: StimulatorProfile,
+) -> list[Finding]:
+    """SR-45, SR-47: while the output is on only the amplitude may change, within compliance.
 
-    Protects from a jolt. Harm: none. Way out: stop, change, start.
+    Held against the impedances measured before the start, however old: nothing can be measured
+    while it runs. Protects from a jolt and from a current that the voltage cannot drive. Harm:
+    none; lowering is never judged. Way out: stop, measure, start.
     """
     path = f"programs[{wanted.program.slot}]"
     if running is None:
         return [_hard("SR-45", path, "the output is off: there is no amplitude to change")]
     if replace(running, amplitudes=wanted.amplitudes) != wanted:
         return [_hard("SR-45", path, "while the output is on, only the amplitude may change")]
-    return []
+    if ohms is None:
+        text = "the impedances have not been measured since the device was connected"
+        return [_hard("SR-47", path, text, "stop it and measure")]
+    return list(judge_impedance(wanted.as_program(), ohms, Milliseconds(0), profile))
 
 
 def judge_impedance_pulses(
@@ -161,13 +185,18 @@ def judge_impedance_pulses(
         text = "the output is on: a measurement would disturb it"
         findings.append(_hard("SR-45", "impedance", text, "stop it first"))
     test = profile.impedance
-    if pulses.current > test.test_current or pulses.pulse_width > test.test_width:
+    if (
+        pulses.current > test.test_current
+        or pulses.pulse_width > test.test_width
+        or pulses.pulses > test.test_pulses
+        or pulses.contacts > profile.contacts
+    ):
         findings.append(
             Finding(
                 rule="SR-47",
                 severity="hard",
                 path="impedance",
-                message="test pulses are larger than the profile allows",
+                message="test pulses are larger or more than the profile allows",
                 value=write_current(pulses.current),
                 limit=write_current(test.test_current),
                 source="device",
@@ -180,7 +209,7 @@ def judge_impedance_pulses(
 
 
 def judge_pump_change(
-    old: PumpProgram | None,
+    earlier: Sequence[PumpProgram],
     new: PumpProgram,
     limits: PumpLimits,
     held: Sequence[Reservation],
@@ -189,21 +218,23 @@ def judge_pump_change(
     """SR-12, SR-14: no concentration change without a bridge; room for doses already given.
 
     Protects from four times the dose for a day, and from a basal that refills a window after a
-    bolus. Harm: a new program waits until the bolus has left its window (at most a day and the
-    bolus), unless it is nowhere more than the old one. Way out: wait; lower the basal.
+    bolus or follows the peak of another program. ``earlier`` are the program in the pump, first,
+    and those before it that a window may still hold. Harm: a new program waits until what was
+    given has left its window (at most a day and the bolus), unless it is nowhere more than the
+    one in the pump. Way out: wait; lower the basal.
     """
-    findings: list[Finding] = []
-    if old is not None:
-        findings += _judge_same_drugs(old, new)
-    if not held or (old is not None and _is_no_more_than(new, old)):
+    if not earlier:
+        return []
+    findings = _judge_same_drugs(earlier[0], new)
+    if _is_no_more_than(new, earlier[0]):
         return findings
     for drug in limits.drugs:
-        findings += _judge_windows(new, drug, Femtograms(0), held, now, "basal")
+        findings += _judge_windows((new, *earlier), drug, Femtograms(0), held, now, "basal")
     return findings
 
 
 def judge_bolus_in_state(
-    program: PumpProgram | None,
+    programs: Sequence[PumpProgram],
     limits: PumpLimits | None,
     held: Sequence[Reservation],
     bolus: BolusOutput,
@@ -213,17 +244,18 @@ def judge_bolus_in_state(
     """SR-05, SR-14, SR-22: one bolus against its own limit and every full window around it.
 
     Protects from stacked doses: a window counts a whole window of basal, all patient boluses,
-    and every earlier bolus by its latest possible end. Harm: a bolus is denied for at most a
+    and every earlier bolus by its latest possible end. ``programs`` are the one in the pump,
+    first, and those before it that a window may still hold. Harm: a bolus is denied for at most a
     day and the time of the last bolus. Way out: wait; the finding says which window is full.
     """
-    if program is None or limits is None:
+    if not programs or limits is None:
         text = "no program has been verified in this pump: a bolus has nothing to be judged by"
         return [_hard("SR-22", "bolus", text, "apply the therapy file first")]
-    findings = [*judge_bolus(bolus, program, limits, profile)]
+    findings = [*judge_bolus(bolus, programs[0], limits, profile)]
     findings += missing_limits(limits, bolus_asked=True)
     for drug in limits.drugs:
         mass = mass_of(bolus.volume, drug.concentration)
-        findings += _judge_windows(program, drug, mass, held, now, "bolus")
+        findings += _judge_windows(programs, drug, mass, held, now, "bolus")
     return findings
 
 
@@ -232,30 +264,42 @@ def _judge_same_drugs(old: PumpProgram, new: PumpProgram) -> list[Finding]:
     after = {drug.name: drug.concentration for drug in new.drugs}
     if before == after:
         return []
-    text = (
-        "the drugs or their concentration differ from what is still in the tubing and the "
-        "catheter; without a bridge the dose would be wrong for hours"
-    )
-    hint = "this version has no bridge program: keep the drugs, or empty and re-purpose the pump"
-    return [_hard("SR-12", "drugs", text, hint)]
+    return [
+        Finding(
+            rule="SR-12",
+            severity="soft",
+            path="drugs",
+            message=(
+                "the drugs or their concentration differ from what is still in the tubing and the "
+                "catheter: without a bridge the dose is wrong for hours, up to the ratio of the "
+                "concentrations"
+            ),
+            hint=(
+                "this version has no bridge program: flush the line, then waive this with "
+                "--override SR-12 --reason TEXT"
+            ),
+        )
+    ]
 
 
 def _judge_windows(
-    program: PumpProgram,
+    programs: Sequence[PumpProgram],
     drug: DrugLimits,
     asked: Femtograms,
     held: Sequence[Reservation],
     now: Instant,
     path: str,
 ) -> list[Finding]:
-    if not can_be_bounded(program):
+    if not all(can_be_bounded(program) for program in programs):
         return []  # SR-16 has refused it: there is no worst case to compare
     findings = []
     for window in DOSE_WINDOWS:
         limit = drug.of(window.quantity)
         if limit is None:
             continue
-        worst = worst_case_mass(program, drug.concentration, window.length)
+        worst = worst_case_over(
+            [(p, _concentration(p, drug.name)) for p in programs], window.length
+        )
         earlier = sum(
             dose.mass
             for reservation in held
@@ -273,7 +317,7 @@ def _judge_windows(
                     path=path,
                     message=(
                         f"{drug.name}: a full window of {window.words} could hold "
-                        f"{write_mass(total)}: {write_mass(worst)} of the program, "
+                        f"{write_mass(total)}: {write_mass(worst)} of the basal and the button, "
                         f"{write_mass(Femtograms(earlier))} of earlier boluses, "
                         f"{write_mass(asked)} asked for; the {limit.source}'s limit is {ceiling}"
                     ),
@@ -286,6 +330,12 @@ def _judge_windows(
     return findings
 
 
+def _concentration(program: PumpProgram, name: str) -> NanogramsPerMillilitre:
+    """The concentration of a drug while a program ran; 0 if it was not in the pump."""
+    held = (drug.concentration for drug in program.drugs if drug.name == name)
+    return next(held, NanogramsPerMillilitre(0))
+
+
 def _is_no_more_than(new: PumpProgram, old: PumpProgram) -> bool:
     """Whether a program delivers nowhere more than the one before: continuation.
 
@@ -294,12 +344,6 @@ def _is_no_more_than(new: PumpProgram, old: PumpProgram) -> bool:
     if new.drugs != old.drugs or new.utc_offset_min != old.utc_offset_min:
         return False
     borders = {step.start for step in (*new.basal, *old.basal)}
-    if any(_flow_at(new, minute) > _flow_at(old, minute) for minute in borders):
+    if any(flow_at(new.basal, minute) > flow_at(old.basal, minute) for minute in borders):
         return False
     return new.patient_bolus is None or new.patient_bolus == old.patient_bolus
-
-
-def _flow_at(program: PumpProgram, minute: int) -> int:
-    """The basal flow at a minute of the day; the last step wraps around midnight."""
-    begun = [step for step in program.basal if step.start <= minute]
-    return (begun or program.basal)[-1].flow

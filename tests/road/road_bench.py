@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from device_profiles.errors import NeuraxisError
+from device_profiles.errors import NeuraxisError, Uncertain
 from device_profiles.formulary import Formulary
 from device_profiles.formulary_file import load_formulary
 from device_profiles.notation import parse_duration, parse_mass
@@ -44,8 +44,8 @@ from firmware_bridge.simulator.runner import DeviceRunner
 from firmware_bridge.simulator.truth import TruthInMemory
 from safety.alarms import Alarm
 from safety.commands import Override, ProgramPump, ProgramStimulator
-from safety.events import Event, Intended, Settled
-from safety.journal import Anchor, Head, parse, verify
+from safety.events import Event, Intended, Settled, Unverified
+from safety.journal import GENESIS, Anchor, Head, parse, verify
 from safety.outputs import StimulatorProgram
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,10 +143,10 @@ class MemoryDisk:
 
 
 class MemoryAnchor(Anchor):
-    """The anchor beside it."""
+    """The anchor beside it. It is there from the first, so that a host may die at any moment."""
 
     def __init__(self) -> None:
-        self.head: Head | None = None
+        self.head: Head | None = Head(0, GENESIS)
 
     def read(self) -> Head | None:
         return self.head
@@ -162,9 +162,9 @@ class SpyLink(Link):
         self.url = inner.url
         self.inner = inner
         self.written: list[bytes] = []
-        self.before_write: Callable[[Message], None] = lambda _: None
+        self.before_write: Callable[[Message], object] = lambda _: None
         """Called with each request before it is handed on; may raise."""
-        self.after_write: Callable[[Message], None] = lambda _: None
+        self.after_write: Callable[[Message], object] = lambda _: None
         self.swallow: Callable[[Message], bool] = lambda _: False
         """Requests that are taken but never reach the device."""
         self.receiver: Receiver | None = None
@@ -235,7 +235,7 @@ class WatchedDevice(SimulatedDevice):
         )
 
     def done(self, what: str) -> int:
-        """How many entries of the device's own log begin so: ``commit``, ``start``, ``bolus of``."""
+        """How many entries of the device's own log begin with ``what``, like ``bolus of``."""
         return sum(entry.text.startswith(what) for entry in self.machine.firmware.memory.events)
 
     def outcome(self, intent_id: int) -> str:
@@ -314,7 +314,7 @@ class Road:
     def events(self) -> tuple[Event, ...]:
         """The journal, which must be whole at any time."""
         contents = parse(self.disk.read())
-        assert verify(contents, self.anchor.head or Head(0, b"")) is None
+        assert verify(contents, self.anchor.head or Head(0, GENESIS)) is None
         assert contents.torn == 0
         return contents.events
 
@@ -441,8 +441,122 @@ def bolus_volume(bench: Road) -> int:
 
     Valid within that step and while the basal has not been halted.
     """
-    body = bench.device.machine.firmware.body
     bench.runner.step()
+    body = bench.device.machine.firmware.body
     began = next(int(str(line["t_ms"])) for line in bench.truth.lines)
-    basal = BASAL_NL_PER_DAY * (body.t_ms - began) // 86_400_000
+    basal = BASAL_NL_PER_DAY * (bench.device.t_ms - began) // 86_400_000
     return int(body.delivered) - basal
+
+
+# --- one lost frame, anywhere --------------------------------------------------------------------
+
+LINE_FAULTS = (
+    "drop_request",
+    "drop_reply",
+    "duplicate_reply",
+    "delay_reply",
+    "corrupt_reply",
+    "truncate_reply",
+    "reset",
+    "silence",
+    "unplug",
+)
+HAPPENED = ("executed", "running", "interrupted")
+Step = Callable[[Any], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something a host does, what comes before it, and the requests that it takes, in order."""
+
+    name: str
+    before: tuple[Step, ...]
+    does: Step
+    requests: str
+
+    @property
+    def order(self) -> list[str]:
+        return self.requests.split()
+
+
+_COUNTED: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+
+
+async def _counted(family: str, operation: Operation) -> tuple[list[str], list[str]]:
+    """The requests before an operation and those of it, when nothing goes wrong."""
+    key = (family, operation.name)
+    if key not in _COUNTED:
+        async with road(family) as bench:
+            controller = await bench.connect()
+            for step in operation.before:
+                await step(controller)
+            before = bench.device.names()
+            await operation.does(controller)
+            _COUNTED[key] = before, bench.device.names()[len(before) :]
+    return _COUNTED[key]
+
+
+async def planned(family: str, operation: Operation, index: int, fault: str) -> PlannedFault:
+    """A fault that strikes the request ``index`` of an operation."""
+    before, during = await _counted(family, operation)
+    assert during == operation.order
+    name = during[index]
+    return PlannedFault(fault, request=name, count=(before + during[: index + 1]).count(name))
+
+
+def words_and_device_agree(bench: Road, error: NeuraxisError | None) -> None:
+    """The journal's word for each intent is what really happened, once at most."""
+    unverified = {event.id for event in bench.told(Unverified)}
+    for intent, word in bench.intents().items():
+        happened = bench.device.outcome(intent) in HAPPENED
+        assert bench.device.frames_of(intent) <= 1
+        match word:
+            case "delivered":
+                assert happened
+            case "refused":
+                assert not happened
+            case _ if intent not in unverified:
+                assert isinstance(error, Uncertain), (word, error)
+    intents = bench.told(Intended)
+    executed = [intent for intent in intents if bench.device.outcome(intent.id) in HAPPENED]
+    for what, commands in (
+        ("commit", ("program-stimulator", "program-pump")),
+        ("start of", ("start-stimulation",)),
+        ("amplitudes to", ("change-amplitude",)),
+        ("bolus of", ("give-bolus",)),
+    ):
+        asked_for = sum(intent.command in commands for intent in executed)
+        assert bench.device.done(what) == asked_for, what
+
+
+async def survive(
+    family: str, operation: Operation, index: int, fault: str
+) -> AsyncIterator[tuple[Road, NeuraxisError | None]]:
+    """Runs an operation with one fault, then heals the device and connects again.
+
+    Checks on the way that words, device and journal agree; yields twice: right after the
+    operation, and connected again with everything settled.
+    """
+    async with road(family, [await planned(family, operation, index, fault)]) as bench:
+        controller = await bench.connect()
+        for step in operation.before:
+            await step(controller)
+        error = await failure(operation.does(controller))
+        words_and_device_agree(bench, error)
+        if error is None and (intents := bench.intents()):
+            assert bench.intents()[max(intents)] == "delivered"
+        yield bench, error
+        await bench.die()
+        bench.heal()
+        await rise(3)
+        controller = await bench.connect()
+        assert controller.state.unsettled == ()
+        assert controller.state.latched is None
+        assert "UNCERTAIN" not in bench.intents().values()
+        assert "open" not in {
+            word
+            for intent, word in bench.intents().items()
+            if intent not in {event.id for event in bench.told(Unverified)}
+        }
+        words_and_device_agree(bench, None)
+        yield bench, None

@@ -493,13 +493,15 @@ def other_drugs(name: str = "morphine", concentration: str = "2 mg/mL") -> PumpC
     ],
     ids=["stronger", "weaker", "another drug"],
 )
-def test_other_drugs_than_those_in_the_tubing_need_a_bridge_that_this_version_has_not(
+def test_other_drugs_than_those_in_the_tubing_need_a_waiver_that_is_recorded(
     case: PumpCase,
 ) -> None:
     story = programmed()
     assert rules(story.ask(case.command)) == ["SR-12"]
-    reason = Override(("SR-12",), "clinician", "bridged by hand")
-    assert rules(story.ask(case.command, reason)) == ["SR-12"]
+    waiver = Override(("SR-12",), "clinician", "flushed by hand")
+    answer = story.ask(case.command, waiver)
+    assert isinstance(answer, Intended)
+    assert answer.override == waiver
 
 
 @pytest.mark.requirement("SR-12")

@@ -40,6 +40,7 @@ from safety.commands import GiveBolus, Instant
 from safety.dose import worst_case_mass
 from safety.events import Connected, Intended, Outcome, Settled
 from safety.kernel import State
+from safety.limits import DOSE_WINDOWS
 from safety.rules_state import Reservation
 
 UNIT = 1_000
@@ -527,7 +528,7 @@ def begin_is_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def one_window(quantity: str) -> Twin:
-    only = tuple(one for one in rules_state.DOSE_WINDOWS if one.quantity == quantity)
+    only = tuple(one for one in DOSE_WINDOWS if one.quantity == quantity)
     return _patched(rules_state, "DOSE_WINDOWS", only)
 
 
@@ -535,11 +536,11 @@ def _held_for_an_hour(state: State, now: Instant) -> tuple[Reservation, ...]:
     return tuple(r for r in state.reservations if r.reaches_into(Milliseconds(HOUR), now))
 
 
-def a_percent_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_nanolitre_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """A comparison that lets one nanolitre pass."""
 
     def judged(program: Any, drug: Any, asked: int, *rest: Any) -> Any:
-        return _judge_windows(program, drug, max(0, asked - 1_000_000), *rest)
+        return _judge_windows(program, drug, Femtograms(max(0, asked - 1_000_000)), *rest)
 
     monkeypatch.setattr(rules_state, "_judge_windows", judged)
 
@@ -569,7 +570,7 @@ TWINS: dict[str, tuple[Windows, Twin]] = {
     "no hour": ("boluses", one_window("per_day")),
     "only the hour": ("boluses", one_window("per_hour")),
     "held for an hour": ("boluses", _patched(kernel, "_held", _held_for_an_hour)),
-    "one nanolitre more": ("boluses", a_percent_more),
+    "one nanolitre more": ("boluses", one_nanolitre_more),
     "changes see no bolus": ("rising basal", basal_changes_unseen),
 }
 
