@@ -1,7 +1,6 @@
 """`make bench`: ratios from one run, with their targets. Says what falls short; fails nothing."""
 
 import argparse
-import asyncio
 import json
 import platform
 import sys
@@ -10,10 +9,11 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import codec
+from benchmarks import codec, pump_days, query, review, therapy
 from benchmarks.harness import Row, pin
 
-MEASUREMENTS = [codec.measure]
+MEASUREMENTS = [query.measure, therapy.measure, codec.measure, review.measure, pump_days.measure]
+"""Measurements (a) to (e) of issue 2, in order."""
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     for measure in MEASUREMENTS:
         if not as_json:
             print(f"measuring: {measure.__module__.removeprefix('benchmarks.')} …", file=sys.stderr)
-        rows += asyncio.run(measure())
+        rows += measure()
 
     if as_json:
         print(json.dumps(_document(rows, pinned), indent=2))

@@ -95,7 +95,7 @@ async def controlled(
     clock = RealClock()
     place = JournalPlace(disk, Anchor(anchor))
     try:
-        controller = await connect(link, None, Settings(clock, lambda serial: place, _complain))
+        controller = await connect(link, None, Settings(clock, lambda serial: place, complain))
         assert isinstance(controller, StimulatorController)
         try:
             yield controller
@@ -107,5 +107,6 @@ async def controlled(
         clock.close()
 
 
-def _complain(alarm: Alarm) -> None:
+def complain(alarm: Alarm) -> None:
+    """Tells of an alarm: none belongs into a measurement."""
     print(f"benchmarks: alarm {alarm.code}: {alarm.text}", file=sys.stderr)

@@ -71,9 +71,7 @@ def reply_length(port: serial.Serial, frame: bytes) -> int:
     return len(exchange(port, frame, 1))
 
 
-def _row(
-    name: str, ours: Sequence[int], bare: Sequence[int], share: float, target: float
-) -> Row:
+def _row(name: str, ours: Sequence[int], bare: Sequence[int], share: float, target: float) -> Row:
     mine, raw = percentile(ours, share), percentile(bare, share)
     basis = f"{mine / 1000:.0f} us; pyserial {raw / 1000:.0f} us; {len(ours)} each"
     return Row("a", f"query / raw pyserial, {name}", mine / raw, "x", target, basis)

@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from benchmarks.codec import message_way
-from benchmarks.examples import INFUSION, STIMULATION
+from benchmarks.examples import INFUSION, STIMULATION, WALL_MS
 from benchmarks.harness import Row, interleave, mean, percentile
 from device_profiles.diagnostics import Finding
-from device_profiles.quantities import Milliseconds
-from firmware_bridge.clock import VIRTUAL_WALL_START_MS
 from hil.check import check_file
 from safety.commands import ProgramPump, ProgramStimulator
 from safety.limits import pump_limits
@@ -45,7 +43,7 @@ def _row(what: str, review: float, frame: float) -> Row:
 
 def stimulation_review() -> Review:
     """A review of the first program of the stimulation example."""
-    command = check_file(STIMULATION, None, Milliseconds(VIRTUAL_WALL_START_MS)).command
+    command = check_file(STIMULATION, None, WALL_MS).command
     assert isinstance(command, ProgramStimulator)
     programs, profile = command.programs[:1], command.profile
     return lambda: review_stimulation(programs, profile)
@@ -53,7 +51,7 @@ def stimulation_review() -> Review:
 
 def infusion_review() -> Review:
     """A review of the infusion example, all start limits included."""
-    command = check_file(INFUSION, None, Milliseconds(VIRTUAL_WALL_START_MS)).command
+    command = check_file(INFUSION, None, WALL_MS).command
     assert isinstance(command, ProgramPump)
     limits, _ = pump_limits(command.therapy, command.formulary)
     return lambda: review_infusion(

@@ -151,6 +151,7 @@ class Controller(ABC, Generic[P, C]):
         self._clock = settings.clock
         self._begun_ns = settings.clock.monotonic_ns()
         self._slow_before = Milliseconds(0)
+        self._disk: Disk | None = None
         self._gate: Gate | None = None
         self.stopped = asyncio.Event()
         """Set once a person has stopped the device, from whichever terminal."""
@@ -160,6 +161,7 @@ class Controller(ABC, Generic[P, C]):
     async def begin(self) -> None:
         """Opens the journal of this serial number and a session; asks after unsettled intents."""
         place = self._settings.journal_of(self.identity.serial)
+        self._disk = place.disk
         opened = open_journal(place.disk, place.anchor)
         self._slow_before = slow_time_at_end(opened.events)
         self._gate = Gate(opened.journal, opened.events, self._clock.offload, self._settings.sound)
@@ -201,11 +203,13 @@ class Controller(ABC, Generic[P, C]):
         """The programs that the judge knows to be in the device."""
 
     async def close(self) -> None:
-        """Brings the journal to the disk and closes the link."""
+        """Brings the journal to the disk and closes journal and link."""
         try:
             if self._gate is not None:
                 await self._gate.settle()
         finally:
+            if self._disk is not None:
+                self._disk.close()
             await self.session.close()
 
     @property

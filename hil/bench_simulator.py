@@ -3,11 +3,11 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 
 from firmware_bridge.clock import Clock
-from firmware_bridge.controller import Settings
+from firmware_bridge.controller import JournalPlace, Settings
 from firmware_bridge.families.table import AnyController, connect
 from firmware_bridge.protocol.frames import FrameDecoder
 from firmware_bridge.protocol.messages import MessageError
@@ -20,6 +20,7 @@ from firmware_bridge.simulator.truth import TruthInMemory
 from hil.places import Places
 from hil.witness import Line
 from safety.alarms import Alarm
+from safety.journal import FileDisk
 
 AFTERWARDS = ("unplug", "reset")
 """Faults that strike once the request they belong to has been carried out, without a reply."""
@@ -41,12 +42,18 @@ class SimulatedBench:
     @asynccontextmanager
     async def connected(self, alarms: list[Alarm]) -> AsyncIterator[AnyController]:
         """A controller of the device, over a line of its own; alarms go to the list."""
-        settings = Settings(self._clock, self._places.journal_of, alarms.append, self._ids.__next__)
-        controller = await connect(InProcessLink(self._runner), None, settings)
-        try:
+        async with AsyncExitStack() as stack:
+
+            def journal_of(serial: str) -> JournalPlace:
+                place = self._places.journal_of(serial)
+                if isinstance(place.disk, FileDisk):
+                    stack.callback(place.disk.close)
+                return place
+
+            settings = Settings(self._clock, journal_of, alarms.append, self._ids.__next__)
+            controller = await connect(InProcessLink(self._runner), None, settings)
+            stack.push_async_callback(controller.close)
             yield controller
-        finally:
-            await controller.close()
 
     async def fault(self, name: str, at: str, contact: str) -> None:
         """See `Device.fault`."""

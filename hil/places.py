@@ -14,6 +14,7 @@ from device_profiles.errors import OwnerError
 from firmware_bridge.controller import JournalPlace
 from safety.journal import Anchor, FileDisk
 
+LOOK_PATIENCE_S = 0.3
 SOCKET_PATH_MAX = 100
 """Bytes of a Unix socket's path that every system takes."""
 
@@ -123,7 +124,8 @@ class OwnerLock:
     def take(self) -> None:
         """Takes the lock or raises OwnerError with the holder's process number."""
         try:
-            self._lock.acquire(timeout=0)
+            # Somebody who only looks whether there is an owner holds it for a moment.
+            self._lock.acquire(timeout=LOOK_PATIENCE_S)
         except Timeout:
             raise OwnerError(
                 f"{self._what} already has an owner: process {self._read_holder()}. One process "

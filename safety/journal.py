@@ -61,6 +61,10 @@ class Disk(Protocol):
         """Drops all bytes from ``length`` on."""
         ...
 
+    def close(self) -> None:
+        """Lets go of whatever is held open; a later write would open it again."""
+        ...
+
 
 class FileDisk:
     """A journal in a file that only its user may read."""
@@ -89,7 +93,6 @@ class FileDisk:
         os.ftruncate(self._open(), length)
 
     def close(self) -> None:
-        """Lets the file go; a later write would open it again."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

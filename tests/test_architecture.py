@@ -217,9 +217,12 @@ def floats(path: str, text: str) -> list[str]:
             what = f"{ast.unparse(node)}"
         elif isinstance(node, ast.Attribute) and node.attr == "truediv":
             what = "a true division"
-        elif isinstance(node, ast.ImportFrom) and node.module in FLOAT_MODULES:
-            if not {one.name for one in node.names} <= EXACT:
-                what = f"an import from {node.module}"
+        elif (
+            isinstance(node, ast.ImportFrom)
+            and node.module in FLOAT_MODULES
+            and not {one.name for one in node.names} <= EXACT
+        ):
+            what = f"an import from {node.module}"
         if what is not None:
             found.append(f"{path}:{getattr(node, 'lineno', 0)}: {what}")
         for child in ast.iter_child_nodes(node):

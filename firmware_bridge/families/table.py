@@ -84,7 +84,11 @@ async def connect(link: Link, serial: str | None, settings: Settings) -> AnyCont
     """
     async with _identified(link, serial) as (session, identity):
         controller = FAMILIES[identity.family].controller(session, identity, settings)
-        await controller.begin()
+        try:
+            await controller.begin()
+        except BaseException:
+            await controller.close()
+            raise
     return controller
 
 
@@ -104,7 +108,6 @@ async def stop_at_once(
             await _record_stop(family, session, identity, settings, depth, confirmed=False)
             raise
         failure = await _record_stop(family, session, identity, settings, depth, confirmed=True)
-        await session.close()
     return sample, failure
 
 
@@ -120,9 +123,11 @@ async def _record_stop(
     """Records a stop that has been sent; what goes wrong here must not hide the stop itself."""
     try:
         controller = family.controller(session, identity, settings)
-        await controller.begin()
-        await controller.note_stop(depth, confirmed=confirmed)
-        await controller.gate.settle()
+        try:
+            await controller.begin()
+            await controller.note_stop(depth, confirmed=confirmed)
+        finally:
+            await controller.close()
     except (NeuraxisError, OSError) as error:
         return error
     return None

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +69,15 @@ class Answer:
 
 
 def cli(*args: object, stdin: str | None = None) -> Answer:
-    """A command in this process; an exception that leaves it is an error of the test."""
+    """A command in this process; the unforeseen is exit code 1, as the entry point makes it."""
     result = CliRunner().invoke(app, [str(arg) for arg in args], input=stdin)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Answer(result.exit_code, result.stdout, result.stderr)
+    error = result.exception
+    if error is None or isinstance(error, SystemExit):
+        return Answer(result.exit_code, result.stdout, result.stderr)
+    return Answer(1, result.stdout, f"{result.stderr}internal error: {error!r}")
 
 
-def process(
-    *args: object, stdin: str | None = None, env: dict[str, str] | None = None
-) -> Answer:
+def process(*args: object, stdin: str | None = None, env: dict[str, str] | None = None) -> Answer:
     """A command as a process of its own, without a terminal, awaited to its end."""
     done = subprocess.run(
         [*COMMAND, *map(str, args)],
@@ -163,17 +163,6 @@ POLL_S = 0.02
 # --- simulators ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Faults:
-    """A faults file's lines."""
-
-    lines: tuple[str, ...] = ()
-
-    def write(self, path: Path) -> None:
-        """Writes the file."""
-        path.write_text("".join(f"- {{{line}}}\n" for line in self.lines), "utf-8")
-
-
 class Simulator:
     """A simulated device in its own process, behind a pty or TCP, with truth and state files."""
 
@@ -194,7 +183,8 @@ class Simulator:
 
     def _start(self) -> None:
         base = self._base
-        Faults(self._faults).write(base.with_suffix(".faults"))
+        lines = "".join(f"- {{{fault}}}\n" for fault in self._faults)
+        base.with_suffix(".faults").write_text(lines, "utf-8")
         listen = "tcp:127.0.0.1:0" if self._tcp else f"pty:{base}.pty"
         args = ["simulate", self._family, "--listen", listen, "--serial-number", self.serial]
         args += ["--state", f"{base}.state", "--truth", f"{base}.truth"]
@@ -322,7 +312,7 @@ def _at(points: list[tuple[int, int]], moment: int) -> int:
     """The mass delivered until a moment, rounded up, straight between the lines."""
     if moment <= points[0][0]:
         return points[0][1]
-    for (t0, m0), (t1, m1) in zip(points, points[1:], strict=False):
+    for (t0, m0), (t1, m1) in pairwise(points):
         if t0 <= moment <= t1:
             return m0 if t1 == t0 else m0 + -(-(m1 - m0) * (moment - t0) // (t1 - t0))
     return points[-1][1]

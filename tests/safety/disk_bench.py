@@ -55,6 +55,9 @@ class FaultyDisk:
             raise OSError(5, "Input/output error")
         self.synced, self.pending = self.synced + self.pending, b""
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def cut(self, length: int) -> None:
         self.calls.append("cut")
         self.synced, self.pending = self.read()[:length], b""

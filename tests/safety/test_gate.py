@@ -286,9 +286,6 @@ async def test_a_latch_from_outside_refuses_with_its_reason_and_keeps_the_first_
 
 
 @pytest.mark.requirement("SR-56")
-@pytest.mark.xfail(
-    strict=True, reason="FINDING 4: a latched journal (foreign, say) is still written to"
-)
 async def test_nothing_is_written_to_a_journal_that_is_not_trusted(bench: Bench) -> None:
     before = bench.disk.read()
     await bench.gate.latch("the journal cannot be trusted: it belongs to ITP-9", instant(5))
@@ -298,9 +295,6 @@ async def test_nothing_is_written_to_a_journal_that_is_not_trusted(bench: Bench)
 
 
 @pytest.mark.requirement("SR-56")
-@pytest.mark.xfail(
-    strict=True, reason="FINDING 1: a stop on a rolled-back journal anchors it as it is"
-)
 async def test_an_older_copy_is_still_found_after_a_stop_and_a_restart(bench: Bench) -> None:
     await bench.gate.settle()
     older = FaultyDisk(bench.disk.synced)
@@ -365,9 +359,6 @@ async def test_a_caller_cancelled_before_its_turn_leaves_no_trace(tmp_path: Path
 
 
 @pytest.mark.requirement("SR-56")
-@pytest.mark.xfail(
-    strict=True, reason="FINDING 11: a disk error swallows the cancellation of its caller"
-)
 async def test_a_cancelled_caller_is_cancelled_also_when_the_disk_fails(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     await bench.begin()
@@ -429,9 +420,6 @@ async def test_a_real_thread_that_writes_for_a_cancelled_caller_breaks_no_chain(
 
 
 @pytest.mark.requirement("SR-56")
-@pytest.mark.xfail(
-    strict=True, reason="FINDING 5: a cancelled settle() lets go while its thread still writes"
-)
 async def test_a_settling_that_was_cancelled_keeps_others_out_until_it_is_done(
     tmp_path: Path,
 ) -> None:

@@ -44,6 +44,7 @@ from safety.events import (
     Unverified,
 )
 from safety.journal import (
+    CHECK_BYTES,
     GENESIS,
     HASH_BYTES,
     LENGTH_BYTES,
@@ -201,10 +202,6 @@ def test_every_changed_byte_of_an_anchored_journal_is_found(tmp_path: Path, flip
 
 
 @pytest.mark.requirement("SR-56")
-@pytest.mark.xfail(
-    strict=True,
-    reason="FINDING 3: a length that grew looks like a torn tail, and what follows is cut away",
-)
 def test_every_changed_byte_before_the_last_entry_is_found_where_the_anchor_lags(
     tmp_path: Path,
 ) -> None:
@@ -314,8 +311,10 @@ def test_a_journal_that_does_not_begin_with_its_device_is_refused(tmp_path: Path
 @pytest.mark.parametrize("length", [MAX_ENTRY + 1, 2**31, 2**32 - 1])
 def test_an_impossible_length_is_a_problem_and_not_a_torn_tail(tmp_path: Path, length: int) -> None:
     data, head = anchored(chapter(), tmp_path)
-    contents, problem = judged(data + length.to_bytes(LENGTH_BYTES, "little") + b"x" * 99, head)
-    assert problem == f"entry 6: its length {length} is impossible"
+    size = length.to_bytes(LENGTH_BYTES, "little")
+    check = hashlib.sha256(head.hash + size).digest()[:CHECK_BYTES]
+    contents, problem = judged(data + size + check + b"x" * 99, head)
+    assert problem == "entry 6: its length was changed"
     assert len(contents.events) == 5
 
 
@@ -328,7 +327,8 @@ def test_bytes_that_are_chained_but_no_event_are_a_problem(tmp_path: Path) -> No
         cbor2.dumps([1]),
         b"\x9b" + b"\xff" * 8,
     ):
-        entry = len(body).to_bytes(LENGTH_BYTES, "little") + body
+        size = len(body).to_bytes(LENGTH_BYTES, "little")
+        entry = size + hashlib.sha256(head.hash + size).digest()[:CHECK_BYTES] + body
         digest = hashlib.sha256(head.hash + entry).digest()
         contents, problem = judged(data + entry + digest, head)
         assert problem is not None
@@ -379,10 +379,6 @@ def harmed_and_closed(anchor: Anchor, tmp_path: Path, harm: str) -> tuple[Faulty
 
 @pytest.mark.requirement("SR-56")
 @pytest.mark.parametrize("harm", ["older copy", "deleted", "anchor missing"])
-@pytest.mark.xfail(
-    strict=True,
-    reason="FINDING 1: closing a journal with a problem anchors it; the next start forgets doses",
-)
 def test_closing_a_journal_with_a_problem_does_not_make_the_problem_go_away(
     anchor: Anchor, tmp_path: Path, harm: str
 ) -> None:
@@ -431,14 +427,8 @@ def test_an_anchor_that_lags_is_no_problem_and_one_that_runs_ahead_is(tmp_path: 
         "-",
         "1e3 00",
         "\x80",
-        pytest.param(
-            "-9 " + "00" * 32,
-            marks=pytest.mark.xfail(strict=True, reason="FINDING 9: IndexError, or unnoticed"),
-        ),
-        pytest.param(
-            "0 " + "00" * 32,
-            marks=pytest.mark.xfail(strict=True, reason="FINDING 9: any hash at 0 entries"),
-        ),
+        "-9 " + "00" * 32,
+        "0 " + "00" * 32,
     ],
 )
 def test_a_damaged_anchor_is_a_problem_and_not_an_accident(tmp_path: Path, text: str) -> None:
@@ -528,9 +518,6 @@ def test_after_the_first_failed_sync_everything_is_refused_and_no_receipt_exists
 
 
 @pytest.mark.requirement("SR-56")
-@pytest.mark.xfail(
-    strict=True, reason="FINDING 1: settle() syncs a failed journal again and believes it"
-)
 def test_a_failed_sync_is_not_tried_again_when_the_journal_is_closed(anchor: Anchor) -> None:
     disk = FaultyDisk(fail_sync=1)
     journal = open_journal(disk, anchor).journal
@@ -577,9 +564,6 @@ def test_a_receipt_names_the_very_entry(anchor: Anchor) -> None:
 
 
 @pytest.mark.requirement("SR-56")
-@pytest.mark.xfail(
-    strict=True, reason="FINDING 10: an entry that no start can read gets a receipt all the same"
-)
 def test_an_entry_too_large_to_be_read_again_is_refused_before_it_is_written(
     anchor: Anchor,
 ) -> None:
@@ -628,8 +612,10 @@ def test_a_file_takes_short_writes_to_their_end(
 def test_a_torn_tail_is_cut_off_the_file(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     data, _ = anchored(chapter(), tmp_path)
+    (tmp_path / "longer").mkdir()
+    longer, _ = anchored([*chapter(), intended(6)], tmp_path / "longer")
     Anchor(tmp_path / "anchor").write(parse(data).heads[2])
-    path.write_bytes(data + b"\x40\0\0\0torn")
+    path.write_bytes(longer[: len(data) + 20])
     disk = FileDisk(path)
     again = open_journal(disk, Anchor(tmp_path / "anchor"))
     again.journal.commit(intended(7))
@@ -655,9 +641,6 @@ class Unreadable(FaultyDisk):
 
 @pytest.mark.requirement("SR-56")
 @pytest.mark.parametrize("fails", ["read", "cut"])
-@pytest.mark.xfail(
-    strict=True, reason="FINDING 9: an OSError on opening is no problem to latch but a crash"
-)
 def test_a_journal_that_cannot_be_read_or_mended_latches_and_does_not_crash(
     tmp_path: Path, fails: str
 ) -> None:
@@ -713,5 +696,6 @@ def test_an_entry_is_what_the_format_says() -> None:
     body = encode_event(opened())
     length = len(body).to_bytes(4, "little")
     genesis = hashlib.sha256(MAGIC).digest()
-    assert disk.read() == MAGIC + length + body + hashlib.sha256(genesis + length + body).digest()
+    entry = length + hashlib.sha256(genesis + length).digest()[:4] + body
+    assert disk.read() == MAGIC + entry + hashlib.sha256(genesis + entry).digest()
     assert HASH_BYTES == 32

@@ -58,29 +58,35 @@ class Delivery:
     programs: list[tuple[int, int, Steps]] = field(default_factory=list)
     """(from, to, steps): this program may have flowed at each moment of [from, to)."""
     boluses: list[Given] = field(default_factory=list)
+    _kept: "tuple[object, _Flow] | None" = None
 
     def worst(self, window: int, until: int) -> Fraction:
         """The most nL in any window that begins no later than ``until``."""
-        flow = _Flow(self.programs, until + 2 * DAY_MS)
+        flow = self._flow(until + 2 * DAY_MS)
         starts = {0, until}
         for bolus in self.boluses:
             starts |= {bolus.latest, bolus.earliest - window}
         for border in flow.borders:
             starts |= {border, border - window}
         presses = self.button.most_in(window) if self.button else Fraction(0)
-        worst = Fraction(0)
+        worst = 0  # nL/day x ms, as the basal's integral is
         for start in starts:
             if start > until:
                 continue
             end = start + window
-            basal = Fraction(flow.between(start, end), DAY_MS)
             boluses = sum(
                 bolus.volume
                 for bolus in self.boluses
                 if bolus.earliest <= end and bolus.latest >= start
             )
-            worst = max(worst, basal + boluses + presses)
-        return worst
+            worst = max(worst, flow.between(start, end) + boluses * DAY_MS)
+        return Fraction(worst, DAY_MS) + presses
+
+    def _flow(self, horizon: int) -> "_Flow":
+        key = (tuple(self.programs), horizon)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, _Flow(self.programs, horizon))
+        return self._kept[1]
 
 
 class _Flow:

@@ -124,7 +124,10 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
     async def _lower(self, running: Stimulation, amplitudes: tuple[MicroAmps, ...]) -> Result:
         reply = await self.session.lower(LowerAmplitude(list[int](amplitudes)))
         if isinstance(reply, RefusedByDevice):
-            raise DeviceFault(f"{self.identity.serial} refused to lower: {reply.detail}")
+            raise DeviceFault(
+                f"{self.identity.serial} did not lower its amplitudes: {reply.detail}; its output "
+                f"is {(await self.sample()).state}"
+            )
         await self.gate.tell(Lowered(self.now(), amplitudes))
         return Result("delivered", "the amplitudes are falling")
 
