@@ -43,7 +43,7 @@ from safety.events import (
 from safety.events import Stopped as StoppedEvent
 from safety.gate import Gate
 from safety.journal import SCHEMA, Anchor, Disk, open_journal, slow_time_at_end
-from safety.kernel import Ask, State
+from safety.kernel import DELIVERY_SLACK, Ask, State
 from safety.limits import PumpLimits
 from safety.outputs import Output
 from safety.plan import PLAN_LIFE, PlanContent, confirm, plan_digest
@@ -82,10 +82,13 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an `apply` would do: the device's program, the new one, and every objection."""
+    """What an `apply` would do: the device's program, the new one, and every objection.
+
+    ``old`` is ``None`` when the device holds something that is no program of ours.
+    """
 
     identity: DeviceIdentity
-    old: tuple[Output, ...]
+    old: tuple[Output, ...] | None
     new: tuple[Output, ...]
     findings: tuple[Finding, ...]
     digest: str
@@ -118,10 +121,6 @@ async def bring_to_safe_state(
     raise Uncertain(
         "the stop was answered, but the device does not show its safe state: take it off by hand"
     )
-
-
-class UnreadableProgram(DeviceFault):
-    """What the device holds as a program is none."""
 
 
 P = TypeVar("P", StimulatorProfile, PumpProfile)
@@ -178,14 +177,15 @@ class Controller(ABC, Generic[P, C]):
                     self._simulated,
                 )
             )
+            await self.gate.settle()
         await self.session.open()
-        delivering = (await self.sample()).delivering
-        await self.gate.tell(Connected(self.now(), self.identity, self._boot, delivering))
         for intent in self.state.unsettled:
             await self.settle(intent)
-        verified = self.verified_outputs()
-        if verified and not await self._read_back_equals(verified):
-            await self._unverified(0, "on connecting, the device holds another program")
+        delivering = (await self.sample()).delivering
+        await self.gate.tell(Connected(self.now(), self.identity, self._boot, delivering))
+        verified, held = self.verified_outputs(), await self.read_back()
+        if (verified or held) and self.programs_in(held) != verified:
+            await self._unverified(0, "on connecting, the device holds another program", held)
 
     async def settle(self, intent: Intended) -> Result:
         """Asks the device what became of an intent, records it and returns it. Raises LinkError.
@@ -257,30 +257,31 @@ class Controller(ABC, Generic[P, C]):
     def limits_of(self, command: C) -> PumpLimits | None:
         """The limits beyond the profile's that a programming command is judged by."""
 
-    async def read_back(self) -> tuple[Output, ...]:
-        """The active programs as the device holds them, slot by slot."""
-        programs: list[Output] = []
+    async def read_back(self) -> tuple[bytes, ...]:
+        """The active programs, byte for byte as the device holds them; slots in use only."""
+        programs: list[bytes] = []
         for slot in range(self._driver.slots):
             read = await self.session.query(Read(slot), ProgramRead)
             if read.slot != slot:
                 raise DeviceFault(f"asked for slot {slot}, the device answered slot {read.slot}")
-            if not read.program:
-                continue
-            try:
-                programs.append(self._driver.program_of(slot, read.program))
-            except MessageError as error:
-                raise UnreadableProgram(
-                    f"{self.identity.serial}: the program in slot {slot} is unreadable: {error}"
-                ) from error
+            if read.program:
+                programs.append(read.program)
         return tuple(programs)
+
+    def programs_in(self, blobs: tuple[bytes, ...]) -> tuple[Output, ...] | None:
+        """The programs that were read back; ``None`` if one of them is none of ours."""
+        try:
+            return tuple(self._driver.program_of(slot, blob) for slot, blob in enumerate(blobs))
+        except MessageError:
+            return None
 
     async def plan(self, command: C, patient: str) -> Plan:
         """What applying this command would change, and every objection; sends only queries."""
-        content = self._content(command, await self.read_back())
+        content = self._content(command, patient, await self.read_back())
         made = Milliseconds(self._clock.wall_ms() // 1_000 * 1_000)
         return Plan(
             self.identity,
-            content.read_back,
+            self.programs_in(content.read_back),
             content.outputs,
             self.gate.judge_once_stopped(Ask(self.now(), 1, command, patient)),
             plan_digest(content, made),
@@ -297,7 +298,7 @@ class Controller(ABC, Generic[P, C]):
         foreign or expired digest), DeviceFault (it refused, or the read back differs),
         Uncertain, LinkError.
         """
-        content = self._content(command, await self.read_back())
+        content = self._content(command, patient, await self.read_back())
         confirm(digest, content, Milliseconds(self._clock.wall_ms()))
         await self._prepare_programming()
         return await self.carry_out(
@@ -308,18 +309,16 @@ class Controller(ABC, Generic[P, C]):
         """What a family must lower before its program may change."""
 
     async def _read_back_equals(self, outputs: tuple[Output, ...]) -> bool:
-        try:
-            return await self.read_back() == outputs
-        except UnreadableProgram:
-            return False
+        return self.programs_in(await self.read_back()) == outputs
 
-    def _content(self, command: C, read_back: tuple[Output, ...]) -> PlanContent:
+    def _content(self, command: C, patient: str, read_back: tuple[bytes, ...]) -> PlanContent:
         return PlanContent(
             self.outputs_of(command),
             self.identity,
             read_back,
             self.limits_of(command),
             self.profile,
+            patient,
             self.state.epoch,
         )
 
@@ -332,18 +331,29 @@ class Controller(ABC, Generic[P, C]):
         override: Override | None = None,
         *,
         live: bool = False,
+        stops: int | None = None,
         proof: Callable[[], Awaitable[bool]] | None = None,
     ) -> Result:
         """Judges, records, sends and settles one command.
 
-        ``proof`` is a last question to the device that must be answered with yes. Raises
-        Refused, DeviceFault, Uncertain, LinkError. A cancelled caller leaves the intent
-        unsettled: it counts as delivered until the device has been asked.
+        ``stops`` is the session's count of stops when the person asked, now unless told: a stop
+        since then voids the command. ``proof`` is a last question to the device that must be
+        answered with yes. Raises Refused, DeviceFault, Uncertain, LinkError. A cancelled caller
+        leaves the intent unsettled: it counts as delivered until the device has been asked.
         """
+        stops = self.session.stops if stops is None else stops
         ask = Ask(self.now(), self._settings.new_id(), command, patient, override)
         clearance = await self.gate.ask(ask)
         procedure = self._driver.procedure(clearance.intent)
-        result = await self.session.execute(clearance, procedure, self._driver, live=live)
+
+        def why_void() -> str | None:
+            if self.session.stops != stops:
+                return "a stop came in between (SR-32)"
+            if self.now().slow - ask.at.slow > DELIVERY_SLACK:
+                return "it waited for more than a minute after it was judged (SR-14)"
+            return None
+
+        result = await self.session.execute(clearance, procedure, self._driver, why_void, live=live)
         if result.outcome == "delivered" and proof is not None:
             result = await self._proved(result, proof)
         await self._record(ask.id, result)
@@ -363,7 +373,7 @@ class Controller(ABC, Generic[P, C]):
         try:
             if await proof():
                 return replace(result, evidence=f"{result.evidence}; read back equal")
-        except LinkError as error:
+        except (LinkError, DeviceFault) as error:
             return Result("UNCERTAIN", f"it was committed, but reading it back failed: {error}")
         text = "the program read back differs from the one that was sent"
         fault = DeviceFault(f"{self.identity.serial}: {text} (SR-22); stop it and look at it")
@@ -371,15 +381,15 @@ class Controller(ABC, Generic[P, C]):
 
     async def _record(self, intent_id: int, result: Result) -> None:
         if isinstance(result.error, DeviceFault):
-            await self._unverified(intent_id, result.evidence)
+            await self._unverified(intent_id, result.evidence, await self.read_back())
             return
         await self.gate.tell(Settled(self.now(), intent_id, result.outcome, result.evidence))
         if result.outcome == "UNCERTAIN":
             text = f"it is not known whether intent {intent_id:#x} was carried out"
             await self.raise_alarm(Alarm("uncertain", "MEDIUM", "SR-21", text))
 
-    async def _unverified(self, intent_id: int, evidence: str) -> None:
-        await self.gate.tell(Unverified(self.now(), intent_id, evidence))
+    async def _unverified(self, intent_id: int, evidence: str, held: tuple[bytes, ...]) -> None:
+        await self.gate.tell(Unverified(self.now(), intent_id, evidence, bool(held)))
         text = f"{evidence}; no program counts as verified until one is applied"
         await self.raise_alarm(Alarm("program-differs", "HIGH", "SR-22", text))
 
@@ -390,8 +400,11 @@ class Controller(ABC, Generic[P, C]):
     # --- stop and watch ----------------------------------------------------------------------
 
     async def sample(self) -> Sample:
-        """The device's state now."""
-        return self._driver.sample(await self.session.query(AskStatus(), Reply))
+        """The device's state now; an output that it shows to be off counts as off."""
+        sample = self._driver.sample(await self.session.query(AskStatus(), Reply))
+        if self._gate is not None and self.state.running is not None and not sample.delivering:
+            await self.gate.tell(StoppedEvent(self.now(), "found off", confirmed=True))
+        return sample
 
     async def stop(self, depth: StopDepth) -> Sample:
         """Brings the device to its safe state for good; see `make_safe`."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, LinkLost, NeuraxisError
+from device_profiles.errors import Refused as RefusedBySafety
 from device_profiles.quantities import Milliseconds
 from firmware_bridge.driver import Driver, Procedure, Step
 from firmware_bridge.links.base import Link
@@ -33,7 +34,9 @@ from firmware_bridge.protocol.messages import (
     OutcomeOf,
     Query,
     Refused,
+    Renewal,
     Reply,
+    Stop,
     TherapyRequest,
 )
 from safety.clearance import Clearance, ClearanceError
@@ -89,12 +92,18 @@ class Session:
         self._new_session = new_session
         self._session = 0
         self._sequence = 0
-        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._waiting: dict[int, asyncio.Future[Reply | None]] = {}
         self._decoder = FrameDecoder()
         self._broken: LinkError | None = None
-        self._recent: deque[str] = deque(maxlen=FRAMES_KEPT)
+        self._recent: deque[tuple[str, bytes]] = deque(maxlen=FRAMES_KEPT)
         self._therapy_turn = asyncio.Lock()
         self._live: Clearance | None = None
+        self._stops = 0
+
+    @property
+    def stops(self) -> int:
+        """How many stops this session has sent: one voids whatever was granted before it."""
+        return self._stops
 
     @property
     def url(self) -> str:
@@ -154,6 +163,8 @@ class Session:
         Nothing waits in front of it and nothing can refuse it on this side. Ends a running
         output's lease. Raises DeviceSilent or LinkLost when no answer comes.
         """
+        if isinstance(request, Stop):
+            self._stops += 1
         for _ in range(STOP_ATTEMPTS):
             reply = await self._exchange(request)
             if reply is not None:
@@ -174,29 +185,41 @@ class Session:
     # --- therapy -----------------------------------------------------------------------------
 
     async def execute(
-        self, clearance: Clearance, procedure: Procedure, driver: Driver, *, live: bool = False
+        self,
+        clearance: Clearance,
+        procedure: Procedure,
+        driver: Driver,
+        why_void: Callable[[], str | None],
+        *,
+        live: bool = False,
     ) -> Result:
         """Sends a procedure step by step, each frame after its last look, each exactly once.
 
-        ``live``: the output it starts runs on a lease, which `renew` may prolong. A cancelled
-        caller leaves the intent unsettled, which is UNCERTAIN. Never raises for a lost reply.
+        ``why_void`` is asked before each frame, for a sentence why the clearance no longer holds
+        (a stop came, it waited too long); ``None`` while it does. ``live``: the output it starts
+        runs on a lease, which `renew` may prolong. A cancelled caller leaves the intent
+        unsettled, which is UNCERTAIN. Never raises for a lost reply.
         """
         if clearance.intent_id != procedure.intent_id:
             raise ClearanceError("the procedure belongs to another intent than the clearance")
         async with self._therapy_turn:
             result = Result("refused", "the procedure has no step")
             for step in procedure.steps:
-                result = await self._carry_out(clearance, step, driver)
+                if (reason := why_void()) is not None:
+                    text = f"{reason}: nothing of this step was sent"
+                    result = Result("refused", text, error=RefusedBySafety(text))
+                else:
+                    result = await self._carry_out(clearance, step, driver)
                 if result.outcome != "delivered":
                     clearance.close()
                     return result
-            if live:
+            if live and why_void() is None:
                 self._live = clearance
             else:
                 clearance.close()
             return result
 
-    async def renew(self, request: TherapyRequest, expected: type[R]) -> R:
+    async def renew(self, request: Renewal, expected: type[R]) -> R:
         """Prolongs the lease of the live output; ClearanceError when none is live."""
         if self._live is None:
             raise ClearanceError("no output of this session runs on a lease")
@@ -206,9 +229,15 @@ class Session:
         """Asks the device what became of an id, in a new session, so that nothing sent before
         can still arrive and be carried out."""
         await self.open()
-        return await self._ask(AskOutcome(intent_id), OutcomeOf)
+        answer = await self._ask(AskOutcome(intent_id), OutcomeOf)
+        if answer.id != intent_id:
+            raise DeviceFault(
+                f"{self.url}: asked what became of {intent_id:#x}, it answered about {answer.id:#x}"
+            )
+        return answer
 
     async def _carry_out(self, clearance: Clearance, step: Step, driver: Driver) -> Result:
+        intent_id = clearance.intent_id
         if step.prepares is not None:
             judged: tuple[Output, ...] = (clearance.peek(step.prepares),)
         else:
@@ -218,7 +247,8 @@ class Session:
             return Result("refused", evidence, error=self._broken)
         try:
             reply = await self._exchange(
-                step.request, last_look=lambda frame: self._last_look(frame, judged, driver)
+                step.request,
+                last_look=lambda frame: self._last_look(frame, intent_id, judged, driver),
             )
         except LinkLost as error:
             if step.prepares is not None:
@@ -234,15 +264,20 @@ class Session:
             return Result("refused", f"the device {what} while staging; nothing was committed")
         return await self._settle(clearance.intent_id)
 
-    def _last_look(self, frame: bytes, judged: tuple[Output, ...], driver: Driver) -> None:
+    def _last_look(
+        self, frame: bytes, intent_id: int, judged: tuple[Output, ...], driver: Driver
+    ) -> None:
         """Decodes the very bytes about to leave; raises ClearanceError if they say otherwise."""
-        body = decode_frame(frame[:-1])
-        envelope = self._catalogue.decode(body) if body is not None else None
-        if (
-            envelope is None
-            or not isinstance(envelope.message, TherapyRequest)
-            or not driver.matches(envelope.message, judged)
-        ):
+        try:
+            message = self._catalogue.decode(decode_frame(frame[:-1]) or b"").message
+            is_judged = (
+                isinstance(message, TherapyRequest)
+                and getattr(message, "id", intent_id) == intent_id
+                and driver.matches(message, judged)
+            )
+        except MessageError:
+            is_judged = False
+        if not is_judged:
             raise ClearanceError(
                 "last look: the bytes about to leave do not say what was judged; nothing was sent"
             )
@@ -268,25 +303,23 @@ class Session:
         if last_look is not None:
             last_look(frame)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Reply] = loop.create_future()
-        self._waiting[sequence] = future
-        self._recent.append(f"> {frame.hex()}")
-        self.counts.sent += 1
+        self._recent.append((">", frame))
         self._link.write(frame)
+        self.counts.sent += 1
+        future: asyncio.Future[Reply | None] = loop.create_future()
+        self._waiting[sequence] = future
         timer = loop.call_later(REPLY_TIMEOUT / 1_000, self._give_up, sequence)
         try:
             return await future
-        except DeviceSilent:
-            return None
         finally:
             timer.cancel()
-            self._waiting.pop(sequence, None)
+            del self._waiting[sequence]
 
     def _give_up(self, sequence: int) -> None:
         future = self._waiting.get(sequence)
         if future is not None and not future.done():
             self.counts.timeouts += 1
-            future.set_exception(DeviceSilent("no reply"))
+            future.set_result(None)
 
     # --- Receiver ----------------------------------------------------------------------------
 
@@ -298,7 +331,7 @@ class Session:
             except MessageError:
                 self.counts.alien += 1
                 continue
-            self._recent.append(f"< {body.hex()}")
+            self._recent.append(("<", body))
             future = self._waiting.get(envelope.sequence)
             message = envelope.message
             if (
@@ -338,7 +371,7 @@ class Session:
         raise DeviceFault(f"{self.url}: answered {asked} with {type(reply).__name__}")
 
     def _silence(self, request: Message) -> DeviceSilent:
-        frames = "; ".join(self._recent) or "none"
+        frames = "; ".join(f"{way} {data.hex()}" for way, data in self._recent) or "none"
         return DeviceSilent(
             f"{self.url} does not answer ({type(request).__name__} was sent and "
             f"{REPLY_TIMEOUT} ms awaited each time). Check that it is powered, that the port and "

@@ -43,6 +43,7 @@ from safety.outputs import AreaOutput, Output, PumpProgram, StimulatorProgram
 
 Row = tuple[str, str]
 NONE = "(none)"
+UNREADABLE = "(unreadable)"
 
 
 def plan_view(plan: Plan) -> RenderableType:
@@ -83,12 +84,16 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def side_by_side(old: Sequence[Output], new: Sequence[Output]) -> list[tuple[str, str, str]]:
-    """Rows of label, old and new; a setting that only one side has shows "(none)" on the other."""
-    before = dict(_rows(old))
+def side_by_side(old: Sequence[Output] | None, new: Sequence[Output]) -> list[tuple[str, str, str]]:
+    """Rows of label, old and new; a setting that only one side has shows "(none)" on the other.
+
+    ``old`` is ``None`` when the device holds something that cannot be read.
+    """
+    before = dict(_rows(old or ()))
     after = dict(_rows(new))
     labels = list(dict.fromkeys([*after, *before]))
-    return [(label, before.get(label, NONE), after.get(label, NONE)) for label in labels]
+    missing = NONE if old is not None else UNREADABLE
+    return [(label, before.get(label, missing), after.get(label, NONE)) for label in labels]
 
 
 def _rows(outputs: Sequence[Output]) -> list[Row]:

@@ -57,8 +57,8 @@ class BolusRequest(_Model):
     """Deliver a dose of the first drug (fg) over a time (ms)."""
 
     request: Literal["bolus"] = "bolus"
-    dose: int
-    over: int
+    dose: Annotated[int, Field(gt=0)]
+    over: Annotated[int, Field(gt=0)]
     reason: Reason | None = None
 
 
@@ -66,7 +66,7 @@ class AmplitudeRequest(_Model):
     """Set an area's amplitude (uA); area from 1, or the only one."""
 
     request: Literal["amplitude"] = "amplitude"
-    amplitude: int
+    amplitude: Annotated[int, Field(ge=0)]
     area: int | None = None
     reason: Reason | None = None
 

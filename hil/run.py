@@ -110,11 +110,20 @@ async def _start(
 ) -> None:
     therapy = check.therapy
     assert isinstance(therapy, StimulationTherapy)
+    stops = controller.session.stops
+    require_not_stopped(controller)
     ohms = await controller.measure(override)
     display.say(f"impedances: {min(ohms)} to {max(ohms)} ohm on {len(ohms)} contacts")
     program = controller.program_named(therapy.start_with)
-    result = await controller.start(program, override)
+    require_not_stopped(controller)
+    result = await controller.start(program, override, stops)
     display.say(f"started {program.name!r}: {result.evidence}")
+
+
+def require_not_stopped(controller: AnyController) -> None:
+    """Raises Refused once a person has stopped the device from another terminal."""
+    if controller.stopped.is_set():
+        raise Refused("stopped by another terminal before it started: nothing flows")
 
 
 async def _watch(

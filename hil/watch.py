@@ -1,6 +1,7 @@
 """Watching a device while it delivers: samples, judged one by one, for views and telemetry."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,8 +9,9 @@ from device_profiles.quantities import MicroAmps, Milliseconds, NanoLitres
 from firmware_bridge.driver import Sample
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.table import AnyController
-from safety.alarms import Alarm, by_priority
+from safety.alarms import Alarm
 from safety.monitor import (
+    UNDER_DELIVERY_AFTER,
     PumpReading,
     StimulatorReading,
     basal_flow_at,
@@ -19,6 +21,8 @@ from safety.monitor import (
 from safety.outputs import PumpProgram
 
 STIMULATOR_POLL = Milliseconds(250)
+WINDOW = UNDER_DELIVERY_AFTER
+"""How far back a pump's odometer is compared: as long as too little must last to be an alarm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,8 @@ class Watch:
         self._controller = controller
         self._show = show
         self._active: tuple[Alarm, ...] = ()
-        self._baseline: _Baseline | None = None
+        self._judged_program: PumpProgram | None = None
+        self._readings: deque[PumpReading] = deque()
 
     async def run(self) -> None:
         """Watches until cancelled; raises LinkError or DeviceFault when the device is gone."""
@@ -80,7 +85,7 @@ class Watch:
     def _judge_pump(self, controller: PumpController, sample: Sample) -> tuple[Alarm, ...]:
         program = controller.state.pump_program
         if program is None or sample.state == "halted":
-            self._baseline = None
+            self._readings.clear()
             return ()
         reading = PumpReading(
             sample.clock,
@@ -88,35 +93,28 @@ class Watch:
             sample.values["patient_boluses"],
             sample.alarms,
             age=Milliseconds(0),
+            bolus_runs=sample.values["flow_nL_per_day"] > basal_flow_at(program, sample.clock),
         )
-        if self._baseline is None or self._baseline.program != program:
-            if sample.values["flow_nL_per_day"] > basal_flow_at(program, sample.clock):
-                return ()  # a bolus begun before anybody watched: count from its end
-            self._baseline = _Baseline(program, reading)
-        volumes = _bolus_volumes(controller, program)
-        return judge_pump(program, volumes, self._baseline.reading, reading, controller.profile)
+        if self._judged_program != program:
+            self._readings.clear()
+            self._judged_program = program
+        self._readings.append(reading)
+        while len(self._readings) > 2 and reading.clock - self._readings[1].clock >= WINDOW:
+            self._readings.popleft()
+        first = self._readings[0]
+        volumes = _bolus_volumes(controller, program, Milliseconds(reading.clock - first.clock))
+        return judge_pump(program, volumes, first, reading, controller.profile)
 
 
-@dataclass(frozen=True, slots=True)
-class _Baseline:
-    """The first reading of a program, which later ones are held against."""
-
-    program: PumpProgram
-    reading: PumpReading
-
-
-def _bolus_volumes(controller: PumpController, program: PumpProgram) -> tuple[NanoLitres, ...]:
-    """The volumes of all boluses that are still held against a window."""
-    first = program.drugs[0]
+def _bolus_volumes(
+    controller: PumpController, program: PumpProgram, interval: Milliseconds
+) -> tuple[NanoLitres, ...]:
+    """The volumes of all host boluses that may have flowed within the last interval."""
+    first, now = program.drugs[0], controller.now()
     return tuple(
         NanoLitres(dose.mass // first.concentration)
         for reservation in controller.state.reservations
+        if reservation.reaches_into(interval, now)
         for dose in reservation.masses
         if dose.drug == first.name
     )
-
-
-def worst(alarms: tuple[Alarm, ...]) -> Alarm | None:
-    """The alarm that is shown first."""
-    ordered = by_priority(alarms)
-    return ordered[0] if ordered else None

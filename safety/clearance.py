@@ -44,6 +44,8 @@ class Clearance:
 
         Raises ClearanceError when the clearance is used up.
         """
+        if index < self._next:
+            raise ClearanceError(f"intent {self.intent_id:#x}: Output {index} has been shown")
         self._require(index + 1)
         return self.outputs[index]
 
@@ -52,6 +54,8 @@ class Clearance:
 
         Raises ClearanceError when fewer are left or the clearance is closed.
         """
+        if count < 1:
+            raise ClearanceError(f"intent {self.intent_id:#x}: a frame shows one Output or more")
         first, self._next = self._next, self._next + count
         self._require(self._next)
         return self.outputs[first : self._next]

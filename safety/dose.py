@@ -115,16 +115,19 @@ def worst_case_over(
     """The most of a drug in a window that may hold parts of several programs, rounded up once.
 
     At each minute of the day the program that flows most counts, since a window may hold the
-    peak of one and then the peak of another; of the buttons the one that gives most, since
-    lockout and count carry over a reprogramming. ``programs``: each with the concentration of
+    peak of one and then the peak of another; different buttons add up, since a press of one may
+    be followed by presses of the next. ``programs``: each with the concentration of
     the drug in its time; all `can_be_bounded`. Source: domain 4.2, design invariant 7.
     """
     basal = Fraction(largest_basal(_envelope(programs), window), DAY_MS)
-    boluses = max(
-        Fraction(button.volume * concentration * bolus_time(button, window), button.over)
-        if (button := program.patient_bolus) is not None
-        else Fraction(0)
+    buttons = {
+        (program.patient_bolus, concentration)
         for program, concentration in programs
+        if program.patient_bolus is not None
+    }
+    boluses = sum(
+        Fraction(button.volume * concentration * bolus_time(button, window), button.over)
+        for button, concentration in buttons
     )
     return Femtograms(ceil(basal + boluses))
 

@@ -110,11 +110,13 @@ class Unverified:
     """The device holds another program than the one that was last verified or sent.
 
     ``id`` is the intent that shall have put it there; 0 when it was found so on connecting.
+    ``delivers``: it holds some program, so that nobody knows what it has delivered.
     """
 
     at: Instant
     id: int
     evidence: str
+    delivers: bool
     kind: Literal["unverified"] = "unverified"
 
 

@@ -261,7 +261,8 @@ def verify(contents: Contents, anchored: Head | None) -> str | None:
             )
         if anchored.entries and contents.heads[anchored.entries - 1].hash != anchored.hash:
             return f"entry {anchored.entries} is not the one that was anchored: history was changed"
-    elif contents.heads:
+    elif any(isinstance(event, Intended) for event in contents.events):
+        # The first anchor is written before the first intent; until then nothing can be missed.
         return "its anchor is missing: a cut or an older copy would not show"
     if contents.events and not isinstance(contents.events[0], Opened):
         return "entry 1 does not say which device this journal belongs to"

@@ -44,6 +44,7 @@ from safety.rules_state import (
     Reservation,
     judge_amplitude_change,
     judge_bolus_in_state,
+    judge_held,
     judge_impedance_pulses,
     judge_latch,
     judge_override,
@@ -51,11 +52,15 @@ from safety.rules_state import (
     judge_pump_change,
     judge_start,
     judge_start_impedance,
+    judge_unknown_past,
     judge_unsettled,
 )
 
 DELIVERY_SLACK = Milliseconds(60_000)
 """How much later than planned a bolus may start: the longest a request can wait on the way."""
+
+
+BEGINNING = Milliseconds(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +106,15 @@ class State:
     patient: str | None = None
     programs: tuple[StimulatorProgram, ...] = ()
     running: Stimulation | None = None
+    held: bool = False
+    """A pump was stopped: no bolus until a program is applied again."""
     impedances: Impedances | None = None
     pump_program: PumpProgram | None = None
     pump_limits: PumpLimits | None = None
     timezone: str | None = None
     past_programs: tuple[PastProgram, ...] = ()
+    full_until: Milliseconds = BEGINNING
+    """Slow time until which every window counts as full: nobody knows what flowed before."""
     known_drugs: tuple[str, ...] = ()
     """Drugs that this pump has delivered under a verified program: their start is over."""
     unsettled: tuple[Intended, ...] = ()
@@ -167,7 +176,7 @@ def step(state: State, event: Ask | Event) -> tuple[State, tuple[Effect, ...]]:
             return _lowered(state, event), ()
         case Stopped():
             running = None if event.confirmed else state.running
-            return replace(state, running=running, epoch=state.epoch + 1), ()
+            return replace(state, running=running, held=True, epoch=state.epoch + 1), ()
         case Raised():
             return state, (Sound(event.alarm),)
         case Latched():
@@ -221,6 +230,8 @@ def judge(state: State, ask: Ask) -> tuple[Finding, ...]:
                 ask.at,
             )
         case GiveBolus():
+            findings += judge_held(state.held)
+            findings += judge_unknown_past(state.full_until, ask.at)
             findings += judge_bolus_in_state(
                 _programs_in_window(state, ask.at) if state.pump_program else (),
                 state.pump_limits,
@@ -308,12 +319,14 @@ def _replaced(state: State, at: Instant) -> tuple[PastProgram, ...]:
 
 def _connected(state: State, event: Connected) -> State:
     """A new conversation: old impedances are stale, and only what still flows is running."""
+    restarted = state.boot is not None and state.boot != event.boot
     return replace(
         state,
         identity=event.identity,
         boot=event.boot,
         impedances=None,
         running=state.running if event.delivering else None,
+        epoch=state.epoch + restarted,
     )
 
 
@@ -363,6 +376,7 @@ def _unverified(state: State, event: Unverified) -> State:
         pump_program=None,
         past_programs=_replaced(state, event.at),
         pump_limits=None,
+        full_until=Milliseconds(event.at.slow + DAY_MS) if event.delivers else state.full_until,
     )
 
 
@@ -375,6 +389,7 @@ def _delivered(state: State, intent: Intended, at: Instant) -> State:
         return replace(
             state,
             pump_program=program,
+            held=False,
             past_programs=_replaced(state, at),
             known_drugs=tuple(
                 dict.fromkeys((*state.known_drugs, *(drug.name for drug in program.drugs)))

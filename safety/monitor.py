@@ -6,6 +6,7 @@ the kernel cannot: a device that does something else than it was told.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from device_profiles.formulary import StopPolicy
 from device_profiles.notation import write_current, write_volume
@@ -23,7 +24,7 @@ from device_profiles.quantities import (
     widened,
 )
 from safety.alarms import Alarm, Priority, by_priority
-from safety.dose import flow_at
+from safety.dose import bolus_time, flow_at
 from safety.outputs import PumpProgram, Stimulation
 
 UNDER_DELIVERY_AFTER = Milliseconds(5 * MINUTE_MS)
@@ -60,6 +61,8 @@ class PumpReading:
     patient_boluses: int
     alarms: tuple[str, ...]
     age: Milliseconds
+    bolus_runs: bool = False
+    """Whether more than the basal flowed just then: a bolus may run on into what follows."""
 
 
 def judge_stimulator(
@@ -71,9 +74,8 @@ def judge_stimulator(
         text = "the stimulator's output is on, and nobody started it"
         alarms.append(Alarm("delivery-without-intent", "HIGH", "SR-54", text))
     elif running is not None:
-        for number, (seen, granted) in enumerate(
-            zip(reading.amplitudes, running.amplitudes, strict=False), start=1
-        ):
+        pairs = zip_longest(reading.amplitudes, running.amplitudes, fillvalue=MicroAmps(0))
+        for number, (seen, granted) in enumerate(pairs, start=1):
             if seen > granted:
                 text = (
                     f"area {number} shows {write_current(seen)}, granted were "
@@ -104,7 +106,8 @@ def judge_pump(
         return by_priority(alarms)
     basal = scheduled(program, first.clock, now.clock)
     presses = now.patient_boluses - first.patient_boluses
-    button = program.patient_bolus.volume * presses if program.patient_bolus else 0
+    interval = Milliseconds(now.clock - first.clock)
+    button = _of_presses(program, presses + first.bolus_runs, interval)
     most = widened(divide_up(basal, DAY_MS) + button + sum(boluses), profile.accuracy)
     least = basal * (MILLION - profile.accuracy) // (DAY_MS * MILLION)
     if delivered > most + ODOMETER_SLACK:
@@ -122,6 +125,15 @@ def judge_pump(
         )
         alarms.append(Alarm("under-delivery", priority, "SR-54", text))
     return by_priority(alarms)
+
+
+def _of_presses(program: PumpProgram, presses: int, interval: Milliseconds) -> int:
+    """What granted presses may have delivered in an interval: never more than the program lets."""
+    button = program.patient_bolus
+    if button is None:
+        return 0
+    most = divide_up(button.volume * bolus_time(button, interval), button.over)
+    return min(button.volume * presses, most)
 
 
 def scheduled(program: PumpProgram, start: Milliseconds, end: Milliseconds) -> int:

@@ -20,13 +20,14 @@ _FORM = re.compile(r"([0-9a-f]{24})-([0-9]{1,12})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class PlanContent:
-    """All that a confirmation stands for."""
+    """All that a confirmation stands for; ``read_back`` are the device's programs as bytes."""
 
     outputs: tuple[Output, ...]
     identity: DeviceIdentity
-    read_back: tuple[Output, ...]
+    read_back: tuple[bytes, ...]
     limits: PumpLimits | None
     profile: Any
+    patient: str
     epoch: int
 
 

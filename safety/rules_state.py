@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from device_profiles.diagnostics import Finding
-from device_profiles.notation import write_current, write_mass
+from device_profiles.notation import write_current, write_duration, write_mass
 from device_profiles.profile import PumpProfile, StimulatorProfile
 from device_profiles.quantities import (
     Femtograms,
@@ -231,6 +231,31 @@ def judge_pump_change(
     for drug in limits.drugs:
         findings += _judge_windows((new, *earlier), drug, Femtograms(0), held, now, "basal")
     return findings
+
+
+def judge_unknown_past(full_until: Milliseconds, now: Instant) -> list[Finding]:
+    """SR-14: no bolus while a window may hold what an unknown program delivered.
+
+    Protects from a bolus on top of doses that nobody recorded. Harm: boluses are denied for a
+    day of the device's time; the basal is not touched. Way out: wait.
+    """
+    if now.slow >= full_until:
+        return []
+    left = write_duration(Milliseconds(full_until - now.slow))
+    text = f"the pump held a program that nobody verified: its windows count as full for {left}"
+    return [_hard("SR-14", "bolus", text, "wait; the basal goes on")]
+
+
+def judge_held(held: bool) -> list[Finding]:
+    """SR-32: no bolus after a stop, until a person applies a program again.
+
+    Protects from a bolus into a pump that somebody stopped for a reason. Harm: none to the
+    basal, which goes on. Way out: apply the therapy file.
+    """
+    if not held:
+        return []
+    text = "the pump was stopped: boluses are closed"
+    return [_hard("SR-32", "bolus", text, "apply the therapy file again to open them")]
 
 
 def judge_bolus_in_state(

@@ -84,6 +84,11 @@ class TherapyRequest(Message):
 
 
 @message
+class Renewal(TherapyRequest):
+    """A request that prolongs the lease of what runs, and can do nothing else."""
+
+
+@message
 class Reply(Message):
     """What a device answers."""
 

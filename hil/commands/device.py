@@ -75,7 +75,12 @@ async def _answer(
     form: Format,
 ) -> Answer:
     url = None if device is None else parse_url(device)
-    owner = find_owner(where, url, family)
+    try:
+        owner = find_owner(where, url, family)
+    except OSError:
+        if not isinstance(request, StopRequest):
+            raise
+        owner = None  # a state folder that cannot be used keeps nobody from stopping
     if owner is not None:
         return await ask_owner(owner, request)
     if url is None:

@@ -29,7 +29,7 @@ from hil.commands.options import (
     ReasonOption,
     override_from,
 )
-from hil.commands.shell import interruptible, notation, out, places, print_json
+from hil.commands.shell import errors, interruptible, notation, out, places, print_json
 from hil.exit_codes import DONE, REFUSED
 from hil.live_view import TerminalDisplay
 from hil.owner import own
@@ -99,7 +99,10 @@ def apply(
             digest = confirm
             if digest is None:
                 made = await plan_for(controller, checked)
-                _show_plan(made, checked, form)
+                if form is Format.TEXT:
+                    _show_plan(made, checked, form)
+                else:
+                    errors().print(plan_view(made))
                 require_admissible(made, passed)
                 if not await _asks_a_person(made):
                     raise Refused("not confirmed: nothing was sent")

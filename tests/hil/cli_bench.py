@@ -179,7 +179,12 @@ class Simulator:
         self._base = folder / self.serial.lower()
         self._family, self._tcp, self._speed = family, tcp, speed
         self._faults = faults
+        self._marked = 0
         self._start()
+
+    def mark(self) -> None:
+        """From here on the truth is that of another test."""
+        self._marked = len(self._lines())
 
     def _start(self) -> None:
         base = self._base
@@ -214,10 +219,12 @@ class Simulator:
         self._start()
 
     def truth(self) -> list[dict[str, Any]]:
-        """Every line of the truth so far."""
+        """Every line of the truth since the mark."""
+        return [json.loads(line) for line in self._lines()[self._marked :]]
+
+    def _lines(self) -> list[str]:
         path = self._base.with_suffix(".truth")
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines]
+        return path.read_text("utf-8").splitlines() if path.exists() else []
 
     def close(self) -> None:
         """Ends it."""

@@ -102,7 +102,7 @@ EVERY_EVENT: list[Event] = [
     ),
     Rejected(instant(2), 6, "give-bolus", (Finding("SR-14", "hard", "bolus", "too much"),)),
     Settled(instant(3), 6, "UNCERTAIN", ""),
-    Unverified(instant(3), 0, "on connecting, the device holds another program"),
+    Unverified(instant(3), 0, "on connecting, the device holds another program", False),
     Measured(instant(4), 7, (Ohms(500), Ohms(0))),
     Lowered(instant(5), (MicroAmps(0),)),
     Stopped(instant(6), "flow", False),

@@ -487,9 +487,6 @@ def test_a_replaced_program_counts_from_the_moment_its_successor_was_proved(
 
 
 @pytest.mark.requirement("SR-14")
-@pytest.mark.xfail(
-    strict=True, reason="FINDING 18: of two buttons in one window only the larger counts"
-)
 def test_presses_of_two_buttons_in_one_window_are_judged_together() -> None:
     limits = limits_nl(5_000, 7_000, 9_000_000, 9_000_000)
     slow = pump_case(((0, 2 * HOURLY),), limits, button_nl(5_000, MINUTE, HOUR, 24))
@@ -505,7 +502,7 @@ def test_presses_of_two_buttons_in_one_window_are_judged_together() -> None:
 def test_a_program_found_to_differ_is_forgotten_neither_in_its_basal_nor_in_its_drugs() -> None:
     story = programmed(pump_case(((0, 18 * HOURLY),), FULL))
     story.now = HOUR
-    story.tell(Unverified(instant(HOUR), 0, "a test"))
+    story.tell(Unverified(instant(HOUR), 0, "a test", False))
     assert rules(story.ask(bolus_nl(1))) == ["SR-22"]
     assert rules(story.ask(other_drugs().command)) == ["SR-12"]
     story.do(pump_case(((0, 2 * HOURLY),), FULL).command)
@@ -517,7 +514,7 @@ def test_a_program_found_to_differ_is_forgotten_neither_in_its_basal_nor_in_its_
 def test_after_an_unknown_program_ran_every_window_is_full_for_a_day() -> None:
     story = programmed(pump_case(((0, 2 * HOURLY),), FULL))
     story.now = HOUR
-    story.tell(Unverified(instant(HOUR), 0, "the device holds another program"))
+    story.tell(Unverified(instant(HOUR), 0, "the device holds another program", False))
     story.do(pump_case(((0, 2 * HOURLY),), FULL).command)
     assert "SR-14" in rules(story.ask(bolus_nl(10_000)))
 
@@ -832,7 +829,6 @@ def test_the_epoch_moves_with_everything_that_may_change_what_the_device_shows()
 
 
 @pytest.mark.requirement("SR-58")
-@pytest.mark.xfail(strict=True, reason="FINDING 14: a device's restart leaves the epoch as it was")
 def test_the_epoch_moves_when_the_device_has_restarted() -> None:
     story = running()
     before = story.state.epoch

@@ -108,9 +108,6 @@ def test_presses_of_a_button_that_the_program_has_not_are_no_excuse() -> None:
 
 
 @pytest.mark.requirement("SR-14")
-@pytest.mark.xfail(
-    strict=True, reason="FINDING 16: presses beyond lockout and count are taken for granted"
-)
 def test_more_presses_than_lockout_and_count_allow_are_an_alarm() -> None:
     program = pump_case(((0, 6 * HOURLY),), button=button_nl(700, lockout=HOUR, most=4)).program
     assert codes(HOUR, 6_000 + 20 * 700, program, (), 20) != []
@@ -272,9 +269,6 @@ def test_any_area_above_what_was_granted_is_an_alarm(
 
 
 @pytest.mark.requirement("SR-54")
-@pytest.mark.xfail(
-    strict=True, reason="FINDING 17: an area that was never granted is not looked at"
-)
 def test_an_area_that_was_never_granted_is_an_alarm() -> None:
     assert stimulator(flowing(WALKING), 4_200, 9_900) != []
 

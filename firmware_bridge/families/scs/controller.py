@@ -51,7 +51,7 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
 
     async def _prepare_programming(self) -> None:
         """The output goes to zero before a program changes (SR-43, SR-44)."""
-        if (await self.sample()).delivering:
+        if (await self.sample()).delivering or self.state.running is not None:
             await self.make_safe("hold")
 
     # --- start -------------------------------------------------------------------------------
@@ -64,7 +64,12 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         names = ", ".join(program.name for program in self.state.programs) or "none"
         raise Refused(f"{self.identity.serial} holds no program {name!r}; it holds: {names}")
 
-    async def start(self, program: StimulatorProgram, override: Override | None = None) -> Result:
+    async def start(
+        self,
+        program: StimulatorProgram,
+        override: Override | None = None,
+        stops: int | None = None,
+    ) -> Result:
         """Ramps a verified program up from zero to its own amplitudes.
 
         The impedances must have been measured within the profile's time. From here on `keep`
@@ -72,10 +77,13 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         """
         stimulation = Stimulation(program, tuple(area.amplitude for area in program.areas))
         command = StartStimulation(stimulation, self.profile)
-        return await self.carry_out(command, self.state.patient or NOBODY, override, live=True)
+        return await self.carry_out(
+            command, self.state.patient or NOBODY, override, live=True, stops=stops
+        )
 
     async def measure(self, override: Override | None = None) -> tuple[Ohms, ...]:
         """Measures each contact; the output must be off. Ohms of E1, E2, …"""
+        await self.sample()
         test = self.profile.impedance
         pulses = ImpedancePulses(
             self.profile.contacts, test.test_current, test.test_width, test.test_pulses
@@ -94,10 +102,16 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
     async def switch(self, name: str, override: Override | None = None) -> Result:
         """Ramps the running program to zero, then another one up; the stimulator must be on."""
         program = self.program_named(name)
+        await self.sample()
         if self.state.running is None:
             raise Refused("the stimulator's output is off: start it with `neuraxis run`")
+        if self.stopped.is_set():
+            raise Refused("the stimulator was stopped: nothing is switched")
         await self.make_safe("hold")
-        return await self.start(program, override)
+        stops = self.session.stops
+        if self.stopped.is_set():
+            raise Refused("the stimulator was stopped meanwhile: nothing is started")
+        return await self.start(program, override, stops)
 
     # --- amplitude ---------------------------------------------------------------------------
 
@@ -112,6 +126,8 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         running = self.state.running
         if running is None:
             raise Refused("the stimulator's output is off: only a running program has an amplitude")
+        if amplitude < 0:
+            raise UsageError(f"an amplitude is 0 mA or more, not {amplitude} uA")
         wanted = list(running.amplitudes)
         wanted[_only_area(running, area)] = amplitude
         amplitudes = tuple(wanted)

@@ -97,6 +97,7 @@ class StimulatorDriver:
     def __init__(self, profile: StimulatorProfile) -> None:
         self.slots = profile.programs_max
         self._lease = profile.lease
+        self._contacts = profile.contacts
 
     def procedure(self, intent: Intended) -> Procedure:
         """The steps that carry out an intent; see `Driver.procedure`."""
@@ -145,6 +146,7 @@ class StimulatorDriver:
                 (output,) = outputs
                 return (
                     isinstance(output, ImpedancePulses)
+                    and output.contacts == self._contacts
                     and request.current == output.current
                     and request.pulse_width == output.pulse_width
                     and request.pulses == output.pulses

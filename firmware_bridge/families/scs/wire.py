@@ -16,6 +16,7 @@ from firmware_bridge.protocol.messages import (
     Digest,
     Message,
     Query,
+    Renewal,
     Reply,
     TherapyRequest,
     message,
@@ -106,7 +107,7 @@ class Lowered(Reply):
 
 
 @message
-class Renew(TherapyRequest):
+class Renew(Renewal):
     """Prolongs the lease of a running output by ``lease`` ms from now."""
 
     KIND: ClassVar[int] = 0x23
