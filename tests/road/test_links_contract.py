@@ -41,13 +41,6 @@ SERIAL = "NX-PUMP-1"
 LOST = PlannedFault("drop_reply", request="bolus", count=1)
 FAULTS_FILE = "- {at: bolus 1, fault: drop_reply}\n"
 
-LINES = [
-    pytest.param("in-process"),
-    pytest.param("pty", marks=pytest.mark.real_clock),
-    pytest.param("child", marks=pytest.mark.real_clock),
-    pytest.param("usb", marks=pytest.mark.real_clock),
-]
-
 
 @dataclass
 class Line:
@@ -134,7 +127,8 @@ async def pty(path: Path, faults: Path) -> AsyncIterator[str]:
     thread.start()
     try:
         async with asyncio.timeout(20):
-            yield await listening
+            url = await listening
+        yield url
     finally:
         for loop, stop in ends:
             loop.call_soon_threadsafe(stop.set)
@@ -142,51 +136,68 @@ async def pty(path: Path, faults: Path) -> AsyncIterator[str]:
         await here.shutdown_default_executor()
 
 
-@pytest.mark.parametrize("kind", LINES)
-async def test_whoever_answers_is_identified_and_planned_for(kind: str, tmp_path: Path) -> None:
-    async with line(kind, tmp_path) as end:
-        pump = await end.pump()
-        assert (pump.identity.serial, pump.identity.model) == (SERIAL, "itp-20")
-        plan = await pump.plan(program_pump(wall_ms=end.clock.wall_ms()), "BENCH-012")
-        assert (plan.verdict, plan.old) == ("accepted", ())
-        assert (await pump.sample()).state == "empty-program"
-        assert pump.session.counts.damaged == pump.session.counts.timeouts == 0
-        await pump.close()
+# --- the contract --------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("SR-25")
-@pytest.mark.parametrize("kind", LINES)
-async def test_another_serial_number_than_the_one_asked_for_is_refused(
-    kind: str, tmp_path: Path
-) -> None:
-    async with line(kind, tmp_path) as end:
-        assert isinstance(await failure(end.pump("NX-PUMP-2")), Refused)
-        assert end.disk.data == b""
+async def whoever_answers_is_identified_and_planned_for(end: Line) -> None:
+    pump = await end.pump()
+    assert (pump.identity.serial, pump.identity.model) == (SERIAL, "itp-20")
+    plan = await pump.plan(program_pump(wall_ms=end.clock.wall_ms()), "BENCH-012")
+    assert (plan.verdict, plan.old) == ("accepted", ())
+    assert (await pump.sample()).state == "empty-program"
+    assert pump.session.counts.damaged == pump.session.counts.timeouts == 0
+    await pump.close()
 
 
+async def another_serial_number_than_the_one_asked_for_is_refused(end: Line) -> None:
+    assert isinstance(await failure(end.pump("NX-PUMP-2")), Refused)
+    assert end.disk.data == b""
+
+
+async def a_program_a_bolus_with_a_lost_reply_and_a_stop_are_carried_out(end: Line) -> None:
+    pump = await end.pump()
+    command = program_pump(wall_ms=end.clock.wall_ms())
+    applied = await apply(pump, command)
+    assert (applied.outcome, applied.settled_by_asking) == ("delivered", False)
+    assert pump.programs_in(await pump.read_back()) == (command.program,)
+    assert (await pump.sample()).delivering
+
+    given = await bolus(pump, DOSE)
+    assert (given.outcome, given.settled_by_asking) == ("delivered", True)
+    assert pump.session.counts.timeouts == 1
+    assert (await pump.progress_of(given.intent_id)).state == "running"
+
+    sample = await pump.stop("hold")
+    assert (sample.state, sample.delivering) == ("held", True)
+    assert (await pump.progress_of(given.intent_id)).state == "interrupted"
+    assert pump.state.unsettled == ()
+    assert end.alarms == []
+    await pump.close()
+
+
+CONTRACT = {
+    clause.__name__.replace("_", " "): clause
+    for clause in (
+        whoever_answers_is_identified_and_planned_for,
+        another_serial_number_than_the_one_asked_for_is_refused,
+        a_program_a_bolus_with_a_lost_reply_and_a_stop_are_carried_out,
+    )
+}
+
+
+@pytest.mark.parametrize("clause", CONTRACT)
+async def test_in_this_process(clause: str, tmp_path: Path) -> None:
+    async with line("in-process", tmp_path) as end:
+        await CONTRACT[clause](end)
+
+
+@pytest.mark.real_clock
 @pytest.mark.requirement("SR-21")
 @pytest.mark.requirement("SR-22")
+@pytest.mark.requirement("SR-25")
 @pytest.mark.requirement("SR-32")
-@pytest.mark.parametrize("kind", LINES)
-async def test_a_program_a_bolus_with_a_lost_reply_and_a_stop_take_the_same_road(
-    kind: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("clause", CONTRACT)
+@pytest.mark.parametrize("kind", ["pty", "child", "usb"])
+async def test_over_a_real_line(kind: str, clause: str, tmp_path: Path) -> None:
     async with line(kind, tmp_path) as end:
-        pump = await end.pump()
-        command = program_pump(wall_ms=end.clock.wall_ms())
-        applied = await apply(pump, command)
-        assert (applied.outcome, applied.settled_by_asking) == ("delivered", False)
-        assert await pump.read_back() == (command.program,)
-        assert (await pump.sample()).delivering
-
-        given = await bolus(pump, DOSE)
-        assert (given.outcome, given.settled_by_asking) == ("delivered", True)
-        assert pump.session.counts.timeouts == 1
-        assert (await pump.progress_of(given.intent_id)).state == "running"
-
-        sample = await pump.stop("hold")
-        assert (sample.state, sample.delivering) == ("held", True)
-        assert (await pump.progress_of(given.intent_id)).state == "interrupted"
-        assert pump.state.unsettled == ()
-        assert end.alarms == []
-        await pump.close()
+        await CONTRACT[clause](end)

@@ -94,7 +94,7 @@ def test_too_little_is_an_alarm_from_five_minutes_on() -> None:
 
 @pytest.mark.requirement("SR-54")
 def test_granted_boluses_and_presses_are_no_over_delivery_and_one_more_nanolitre_is() -> None:
-    program = pump_case(((0, 6 * HOURLY),), button=button_nl(700)).program
+    program = pump_case(((0, 6 * HOURLY),), button=button_nl(700, lockout=HOUR // 2)).program
     most = 6_000 + 5_000 + 3_000 + 2 * 700
     widest = -(-most * 1_145_000 // 1_000_000) + SLACK
     assert codes(HOUR, widest, program, (5_000, 3_000), 2) == []
