@@ -126,8 +126,7 @@ def parse_document(file: str, content: bytes) -> Document:
     return _Builder(file, lines).build(text)
 
 
-def _unread(file: str, message: str, hint: str | None, line: int = 0, column: int = 0) -> Document:
-    column = column or min(line, 1)
+def _unread(file: str, message: str, hint: str | None, line: int = 1, column: int = 1) -> Document:
     finding = _refusal("FILE-01", Place("", line, column), message, hint)
     return Document(file, (), None, (finding,))
 

@@ -211,6 +211,13 @@ BolusDuration = Annotated[
         notation.DURATION,
     ),
 ]
+CycleDuration = Annotated[
+    Milliseconds,
+    quantity(
+        above_zero(notation.parse_duration, "SR-48", "a cycle has both times, or is left out"),
+        notation.DURATION,
+    ),
+]
 Rate = Annotated[
     MilliHertz,
     quantity(above_zero(notation.parse_frequency, "SR-49", "zero is no rate"), notation.FREQUENCY),

@@ -67,6 +67,7 @@ class StimulatorProfile:
     areas_max: int
     compliance: MilliVolts
     cycle_min: Milliseconds
+    cycle_max: Milliseconds
     ramp_min: Milliseconds
     ramp_max: Milliseconds
     slope_max: MicroAmpsPerSecond
@@ -91,6 +92,9 @@ class PumpProfile:
     accuracy: PartsPerMillion
     basal_steps_max: int
     lockout_min: Milliseconds
+    lockout_max: Milliseconds
+    boluses_per_day_max: int
+    catheter_max: NanoLitres
     poll: Milliseconds
 
 

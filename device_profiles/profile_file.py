@@ -96,6 +96,7 @@ class StimulatorModel(FileModel):
     areas_max: Sourced[Count]
     compliance: Sourced[Voltage]
     cycle_min: Sourced[Duration]
+    cycle_max: Sourced[Duration]
     ramp_min: Sourced[Duration]
     ramp_max: Sourced[Duration]
     slope_max: Sourced[Slope]
@@ -128,6 +129,7 @@ class StimulatorModel(FileModel):
             areas_max=self.areas_max.value,
             compliance=self.compliance.value,
             cycle_min=self.cycle_min.value,
+            cycle_max=self.cycle_max.value,
             ramp_min=self.ramp_min.value,
             ramp_max=self.ramp_max.value,
             slope_max=self.slope_max.value,
@@ -165,6 +167,9 @@ class PumpModel(FileModel):
     accuracy: Sourced[Tolerance]
     basal_steps_max: Sourced[Count]
     lockout_min: Sourced[Duration]
+    lockout_max: Sourced[Duration]
+    boluses_per_day_max: Sourced[Count]
+    catheter_max: Sourced[Volume]
     poll: Sourced[Duration]
 
     def to_profile(self) -> PumpProfile:
@@ -182,6 +187,9 @@ class PumpModel(FileModel):
             accuracy=self.accuracy.value,
             basal_steps_max=self.basal_steps_max.value,
             lockout_min=self.lockout_min.value,
+            lockout_max=self.lockout_max.value,
+            boluses_per_day_max=self.boluses_per_day_max.value,
+            catheter_max=self.catheter_max.value,
             poll=self.poll.value,
         )
 

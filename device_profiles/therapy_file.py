@@ -12,6 +12,7 @@ from device_profiles.diagnostics import Finding
 from device_profiles.document import Document, read_document
 from device_profiles.placed import (
     Entry,
+    Items,
     Keys,
     Location,
     Node,
@@ -75,9 +76,16 @@ class TherapyReading:
         return in_order((*self.findings, *added))
 
     def _left_out(self, path: str) -> bool:
+        """Whether a path is of a node that was left out, in it, or of the one it belongs to."""
         return any(
-            path == gone or path.startswith((f"{gone}.", f"{gone}[")) for gone in self.left_out
+            path == gone or path.startswith((f"{gone}.", f"{gone}[")) or path == _parent_of(gone)
+            for gone in self.left_out
         )
+
+
+def _parent_of(path: str) -> str:
+    """The path one step up: a whole that lacks a part cannot be judged as a whole."""
+    return path[: max(path.rfind("."), path.rfind("["), 0)]
 
 
 def read_therapy(path: Path) -> TherapyReading:
@@ -126,8 +134,8 @@ def _reading(
 class _Kind:
     """One kind of therapy file: its model, its checks, and what a judge can do without.
 
-    In ``droppable`` a ``*`` stands for any index or key; ``standins`` are keys that no rule of
-    safety reads, so that a wrong one hides no judgement.
+    A ``*`` stands for any index or key. ``standins`` are values that no rule of safety objects
+    to, put in the place of one that is wrong, so that it hides no judgement of the others.
     """
 
     word: str
@@ -151,7 +159,15 @@ _KINDS = (
                 ("programs", "*", "cycle"),
             }
         ),
-        standins=((("patient",), "UNKNOWN-0"), (("start_with",), "unknown")),
+        standins=(
+            (("patient",), "UNKNOWN-0"),
+            (("start_with",), "unknown"),
+            (("programs", "*", "rate"), "50 Hz"),
+            (("programs", "*", "ramp"), "60 s"),
+            (("programs", "*", "areas", "*", "amplitude"), "0 mA"),
+            (("programs", "*", "areas", "*", "pulse_width"), "20 us"),
+            (("programs", "*", "areas", "*", "recharge"), "passive"),
+        ),
     ),
     _Kind(
         word="infusion",
@@ -238,10 +254,14 @@ def _pruned(
         for one in problems:
             if one.what == "between":
                 continue
-            standin = next((s for s in kind.standins if s[0] == one.location), None)
-            if standin:
-                left_out[place_at(tree, one.location).path] = None
-                tree = _with_standin(tree, *standin)
+            standin = next((s for s in kind.standins if _matches(one.location, s[0])), None)
+            if standin and node_at(tree, one.location[:-1]) is not None:
+                place = place_at(tree, one.location)
+                left_out[place.path] = None
+                value = Text(standin[1], place) if standin[1] is not None else Keys((), place)
+                changed = _with(tree, one.location, value)
+                assert isinstance(changed, Keys)
+                tree = changed
                 continue
             location = _droppable(kind, one)
             if location is None:
@@ -277,18 +297,17 @@ def _matches(location: Location, pattern: tuple[str, ...]) -> bool:
     )
 
 
-def _with_standin(root: Keys, location: tuple[str, ...], text: str | None) -> Keys:
-    """The tree with a harmless value, or an empty mapping, where a wrong one or none stood."""
-    parent, key = location[:-1], location[-1]
-    node = node_at(root, parent)
-    if not isinstance(node, Keys):
-        return root
-    place = place_at(root, location)
-    value: Node = Text(text, place) if text is not None else Keys((), place)
-    entry = Entry(key, place, value)
-    kept = tuple(other for other in node.entries if other.key != key)
-    changed = replace(node, entries=(*kept, entry))
-    if not parent:
-        return changed
-    entries = (replace(e, value=changed) if e.key == parent[0] else e for e in root.entries)
-    return replace(root, entries=tuple(entries))
+def _with(node: Node, location: Location, value: Node) -> Node:
+    """The tree with another value at a location, whose parent is there."""
+    if not location:
+        return value
+    step, rest = location[0], location[1:]
+    if isinstance(node, Items) and isinstance(step, int):
+        items = (_with(v, rest, value) if i == step else v for i, v in enumerate(node.items))
+        return replace(node, items=tuple(items))
+    assert isinstance(node, Keys)
+    below = node.get(str(step))
+    changed = _with(below, rest, value) if below is not None else value
+    entry = node.entry(str(step)) or Entry(str(step), value.place, value)
+    kept = tuple(other for other in node.entries if other.key != step)
+    return replace(node, entries=(*kept, replace(entry, value=changed)))

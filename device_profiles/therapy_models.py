@@ -13,6 +13,7 @@ from device_profiles.fields import (
     Concentration,
     Count,
     Current,
+    CycleDuration,
     DeviceName,
     DrugName,
     Duration,
@@ -103,8 +104,8 @@ class BurstModel(FileModel):
 class CycleModel(FileModel):
     """Times of stimulation and of pause."""
 
-    stimulate: Duration
-    pause: Duration
+    stimulate: CycleDuration
+    pause: CycleDuration
 
 
 class ProgramModel(FileModel):

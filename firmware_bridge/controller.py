@@ -185,7 +185,7 @@ class Controller(ABC, Generic[P, C]):
         await self.gate.tell(Connected(self.now(), self.identity, self._boot, delivering))
         verified, held = self.verified_outputs(), await self.read_back()
         if (verified or held) and self.programs_in(held) != verified:
-            await self._unverified(0, "on connecting, the device holds another program", held)
+            await self._unverified(0, "on connecting, the device holds another program", bool(held))
 
     async def settle(self, intent: Intended) -> Result:
         """Asks the device what became of an intent, records it and returns it. Raises LinkError.
@@ -298,15 +298,21 @@ class Controller(ABC, Generic[P, C]):
         foreign or expired digest), DeviceFault (it refused, or the read back differs),
         Uncertain, LinkError.
         """
+        stops = self.session.stops
         content = self._content(command, patient, await self.read_back())
         confirm(digest, content, Milliseconds(self._clock.wall_ms()))
-        await self._prepare_programming()
+        stops += await self._prepare_programming()
         return await self.carry_out(
-            command, patient, override, proof=lambda: self._read_back_equals(content.outputs)
+            command,
+            patient,
+            override,
+            stops=stops,
+            proof=lambda: self._read_back_equals(content.outputs),
         )
 
-    async def _prepare_programming(self) -> None:
-        """What a family must lower before its program may change."""
+    async def _prepare_programming(self) -> int:
+        """Lowers what a family must lower before its program may change; its count of stops."""
+        return 0
 
     async def _read_back_equals(self, outputs: tuple[Output, ...]) -> bool:
         return self.programs_in(await self.read_back()) == outputs
@@ -381,15 +387,22 @@ class Controller(ABC, Generic[P, C]):
 
     async def _record(self, intent_id: int, result: Result) -> None:
         if isinstance(result.error, DeviceFault):
-            await self._unverified(intent_id, result.evidence, await self.read_back())
+            await self._unverified(intent_id, result.evidence, await self._holds_something())
             return
         await self.gate.tell(Settled(self.now(), intent_id, result.outcome, result.evidence))
         if result.outcome == "UNCERTAIN":
             text = f"it is not known whether intent {intent_id:#x} was carried out"
             await self.raise_alarm(Alarm("uncertain", "MEDIUM", "SR-21", text))
 
-    async def _unverified(self, intent_id: int, evidence: str, held: tuple[bytes, ...]) -> None:
-        await self.gate.tell(Unverified(self.now(), intent_id, evidence, bool(held)))
+    async def _holds_something(self) -> bool:
+        """Whether the device holds a program; one that cannot be asked is taken to."""
+        try:
+            return bool(await self.read_back())
+        except (LinkError, DeviceFault):
+            return True
+
+    async def _unverified(self, intent_id: int, evidence: str, delivers: bool) -> None:
+        await self.gate.tell(Unverified(self.now(), intent_id, evidence, delivers))
         text = f"{evidence}; no program counts as verified until one is applied"
         await self.raise_alarm(Alarm("program-differs", "HIGH", "SR-22", text))
 

@@ -90,8 +90,11 @@ def check_file(path: Path, formulary_path: Path | None, wall: Milliseconds) -> C
         return Check(reading, reading.findings, None, (), {})
     command = command_for(judged, formulary, wall)
     found, not_judged, derived = _judged(command)
-    complete = command if reading.therapy is not None else None
-    return Check(reading, reading.with_judgement(found), complete, not_judged, derived)
+    findings = reading.with_judgement(found)
+    if reading.therapy is None:
+        # Figures of half a therapy would be those of another one.
+        return Check(reading, findings, None, not_judged, {})
+    return Check(reading, findings, command, not_judged, derived)
 
 
 def command_for(therapy: Therapy, formulary: Formulary, wall: Milliseconds) -> Programming:

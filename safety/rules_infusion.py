@@ -157,12 +157,19 @@ def judge_button(case: InfusionCase) -> list[Finding]:
         refuse("lockout", "a lockout is never 0", lockout, least, "rule")
     elif bolus.lockout < case.profile.lockout_min:
         refuse("lockout", f"{lockout} is below the device's {least}", lockout, least, "device")
+    elif bolus.lockout > case.profile.lockout_max:
+        longest = write_duration(case.profile.lockout_max)
+        refuse("lockout", f"{lockout} is above the device's {longest}", lockout, longest, "device")
     if bolus.lockout < bolus.over:
         message = f"the lockout of {lockout} ends before the bolus of {over} does"
         refuse("lockout", message, lockout, over, "rule")
     if bolus.max_per_24h < 1:
         message = "a button that gives nothing: leave patient_bolus out instead"
         refuse("max_per_24h", message, f"{bolus.max_per_24h}", "1", "rule")
+    most = case.profile.boluses_per_day_max
+    if bolus.max_per_24h > most:
+        message = f"{bolus.max_per_24h} boluses in 24 h are above the device's {most}"
+        refuse("max_per_24h", message, f"{bolus.max_per_24h}", f"{most}", "device")
     return findings
 
 

@@ -105,7 +105,8 @@ def judge_vials(case: InfusionCase) -> list[Finding]:
         count = sum(vial.drug == name for vial in vials)
         if count != 1:
             message = f"{count} vials of {name} are named, not one"
-            refuse("fill.vials", message, f"{count}", write_concentration(concentration))
+            limit = write_concentration(concentration)
+            refuse(f"fill.vials.{name}", message, f"{count}", limit)
     return findings
 
 
@@ -133,4 +134,9 @@ def judge_reservoir(case: InfusionCase) -> list[Finding]:
     if program.low_reservoir < profile.residual:
         message = f"the alarm at {low} comes after the device's unusable {residual}"
         refuse("low_reservoir", message, low, residual, "device")
+    if program.catheter > profile.catheter_max:
+        catheter, longest = write_volume(program.catheter), write_volume(profile.catheter_max)
+        message = f"a catheter of {catheter} is larger than any of this device, {longest}"
+        path, hint = "catheter.volume", "check the volume against the length that was implanted"
+        findings.append(Finding("SR-18", "hard", path, message, catheter, longest, "device", hint))
     return findings

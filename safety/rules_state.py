@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from device_profiles.diagnostics import Finding
-from device_profiles.notation import write_current, write_duration, write_mass
+from device_profiles.notation import (
+    mass_unit_for,
+    write_current,
+    write_duration,
+    write_mass,
+)
 from device_profiles.profile import PumpProfile, StimulatorProfile
 from device_profiles.quantities import (
     Femtograms,
@@ -334,7 +339,9 @@ def _judge_windows(
         )
         total = Femtograms(worst + earlier + asked)
         if total > limit.value:
-            ceiling = write_mass(Femtograms(limit.value))
+            # One unit for all figures: milligrams beside micrograms are misread (accident A7).
+            unit = mass_unit_for(min(Femtograms(limit.value), asked or worst))
+            ceiling = write_mass(Femtograms(limit.value), unit)
             findings.append(
                 Finding(
                     rule="SR-14",
@@ -342,11 +349,13 @@ def _judge_windows(
                     path=path,
                     message=(
                         f"{drug.name}: a full window of {window.words} could hold "
-                        f"{write_mass(total)}: {write_mass(worst)} of the basal and the button, "
-                        f"{write_mass(Femtograms(earlier))} of earlier boluses, "
-                        f"{write_mass(asked)} asked for; the {limit.source}'s limit is {ceiling}"
+                        f"{write_mass(total, unit)}: {write_mass(worst, unit)} of the basal and "
+                        "the button, "
+                        f"{write_mass(Femtograms(earlier), unit)} of earlier boluses, "
+                        f"{write_mass(asked, unit)} asked for; the {limit.source}'s limit is "
+                        f"{ceiling}"
                     ),
-                    value=write_mass(total),
+                    value=write_mass(total, unit),
                     limit=ceiling,
                     source=limit.source,
                     hint="wait until an earlier bolus has left the window",

@@ -84,19 +84,26 @@ def _judge_widths(program: StimulatorProgram, profile: StimulatorProfile) -> lis
 def _judge_cycle(program: StimulatorProgram, profile: StimulatorProfile) -> list[Finding]:
     if program.stimulate == 0 and program.pause == 0:
         return []
-    least = write_duration(profile.cycle_min)
-    return [
-        _hard(
-            "SR-48",
-            f"programs[{program.slot}].cycle.{key}",
-            f"{key} {write_duration(time)} is shorter than the device's {least}",
-            write_duration(time),
-            least,
-            "lengthen it, or leave the cycle out",
+    findings = []
+    for key, time in (("stimulate", program.stimulate), ("pause", program.pause)):
+        if time < profile.cycle_min:
+            bound, what = profile.cycle_min, "shorter"
+        elif time > profile.cycle_max:
+            bound, what = profile.cycle_max, "longer"
+        else:
+            continue
+        limit = write_duration(bound)
+        findings.append(
+            _hard(
+                "SR-48",
+                f"programs[{program.slot}].cycle.{key}",
+                f"{key} {write_duration(time)} is {what} than the device's {limit}",
+                write_duration(time),
+                limit,
+                "keep within it, or leave the cycle out",
+            )
         )
-        for key, time in (("stimulate", program.stimulate), ("pause", program.pause))
-        if time < profile.cycle_min
-    ]
+    return findings
 
 
 def _judge_fit(program: StimulatorProgram, profile: StimulatorProfile) -> list[Finding]:

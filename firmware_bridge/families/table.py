@@ -65,6 +65,11 @@ async def _identified(link: Link, serial: str | None) -> AsyncIterator[tuple[Ses
                 f"{link.url}: {identity.serial} answers, and {serial} was asked for: nothing was "
                 "sent to it but the question who it is (SR-25). Check which device is connected"
             )
+        if not identity.simulated and identity.speed != 1:
+            raise DeviceFault(
+                f"{link.url}: {identity.serial} says it is real and that its time runs at a speed "
+                f"of {identity.speed}: nothing was sent but the question who it is"
+            )
         if identity.family not in FAMILIES:
             raise DeviceFault(
                 f"{link.url}: {identity.serial} is of the family {identity.family!r}, which this "

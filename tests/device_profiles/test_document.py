@@ -109,7 +109,7 @@ def test_one_explicit_document_is_no_second_one() -> None:
 
 
 def test_a_file_of_more_than_one_mebibyte_is_refused() -> None:
-    assert rules(parsed(b"#" * (1 << 20) + b"\n")) == [("FILE-01", 0, 0)]
+    assert rules(parsed(b"#" * (1 << 20) + b"\n")) == [("FILE-01", 1, 1)]
 
 
 @pytest.mark.parametrize("opening", ["[", "{", "- ", "? ", "{a: ", "[["])

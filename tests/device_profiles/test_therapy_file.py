@@ -247,24 +247,34 @@ def test_all_findings_come_at_once_in_the_order_of_the_file() -> None:
 
 
 def test_what_can_still_be_read_is_handed_on_for_judging() -> None:
-    reading = changed(STIMULATION, "rate: 50 Hz", "rate: 50")
+    reading = changed(STIMULATION, "name: walking", "name: Walking!")
     judged = reading.therapy_to_judge
     assert reading.therapy is None
     assert isinstance(judged, StimulationTherapy)
     assert [program.name for program in judged.programs] == ["night"]
     assert judged.start_with == "night"
-    assert reading.left_out == ("programs[0]",)
+    assert "programs[0]" in reading.left_out
+
+
+def test_a_wrong_value_of_a_program_hides_no_judgement_of_its_other_values() -> None:
+    reading = changed(STIMULATION, "rate: 50 Hz", "rate: 50")
+    judged = reading.therapy_to_judge
+    assert reading.therapy is None
+    assert isinstance(judged, StimulationTherapy)
+    assert [program.name for program in judged.programs] == ["walking", "night"]
+    assert reading.left_out == ("programs[0].rate",)
 
 
 def test_a_finding_of_safety_on_the_rest_points_at_the_original_line() -> None:
-    reading = changed(STIMULATION, "rate: 50 Hz", "rate: 50")
+    reading = changed(STIMULATION, "name: walking", "name: Walking!")
     place = reading.place("programs[0].areas[0].amplitude")
     assert place == ("programs[1].areas[0].amplitude", 22, 20)
     judged = Finding("SR-41", "soft", "programs[0].areas[0].amplitude", "too much")
-    assert found(reading)[0] == ("SR-01", "programs[0].rate")
+    assert found(reading)[0] == ("FILE-07", "programs[0].name")
     assert [f.path for f in reading.with_judgement([judged])] == [
-        "programs[0].rate",
+        "programs[0].name",
         "programs[1].areas[0].amplitude",
+        "start_with",
     ]
 
 

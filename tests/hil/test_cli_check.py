@@ -700,25 +700,17 @@ def test_a_mistyped_command_line_is_a_usage_error(args: list[object]) -> None:
 # --- not yet right ---------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a file that cannot be opened gives line 0, column 0; the issue: from 1"
-)
 def test_the_line_and_column_of_every_finding_count_from_one(tmp_path: Path) -> None:
     answer = cli("check", tmp_path / "none.yaml", "--format", "json")
     assert all(f["line"] >= 1 and f["column"] >= 1 for f in answer.json["findings"])
 
 
-@pytest.mark.xfail(strict=True, reason="a cycle of 0 s and 0 s is taken silently for no cycle")
 def test_a_cycle_of_zero_is_refused_like_every_cycle_under_a_second(tmp_path: Path) -> None:
     cycle = ("{stimulate: 30 s, pause: 90 s}", "{stimulate: 0 s, pause: 0 s}")
     code, report = check(tmp_path, variant(STIMULATION, cycle))
     assert (code, rules(report)) == (3, {"SR-48"})
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="check accepts what the wire cannot hold; apply then ends in a traceback, exit code 1",
-)
 @pytest.mark.parametrize(
     ("base", "change"),
     [
@@ -734,25 +726,15 @@ def test_a_value_that_the_device_cannot_be_told_is_refused_by_check(
     assert check(tmp_path, variant(base, change))[0] == 3
 
 
-@pytest.mark.xfail(
-    strict=True, reason="no rule bounds the volume of a catheter: 286 mL for 0.286 mL is programmed"
-)
 def test_a_catheter_volume_a_thousand_times_too_large_is_refused(tmp_path: Path) -> None:
     assert check(tmp_path, variant(INFUSION, ("volume: 0.286 mL", "volume: 286 mL")))[0] == 3
 
 
-@pytest.mark.xfail(
-    strict=True, reason="one unreadable value of an area hides all judgements of its program"
-)
 def test_an_unreadable_value_hides_no_other_finding_of_its_program(tmp_path: Path) -> None:
     text = variant(STIMULATION, (WIDTH, "pulse_width: 210"), (RATE, "rate: 5000 Hz"))
     assert {"SR-01", "SR-49"} <= rules(check(tmp_path, text)[1])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="derived leaves the unreadable step out and gives a dose that is not that of the file",
-)
 def test_no_figure_is_derived_from_a_file_whose_basal_could_not_be_read_whole(
     tmp_path: Path,
 ) -> None:
@@ -780,7 +762,6 @@ def test_a_finding_shows_value_and_limit_in_the_unit_that_the_file_uses(tmp_path
     assert (finding["value"], finding["limit"]) == ("1440 mcg", "1000 mcg")
 
 
-@pytest.mark.xfail(strict=True, reason="two SR-08 findings for one missing vial")
 def test_a_missing_vial_is_said_once(tmp_path: Path) -> None:
     _, report = check(tmp_path, variant(INFUSION, ("{morphine: 10 mg/mL}", "{}")))
     assert len(report["findings"]) == 1

@@ -84,7 +84,6 @@ def test_silence_after_the_commit_is_exit_code_6_and_the_next_command_settles_it
         assert lost.code == 6
         assert "UNCERTAIN: program-stimulator" in lost.err
         assert "connect again" in lost.err
-        assert cli("status", "--device", device.url).code == 4
         device.again()
         found = cli("status", "--device", device.url, "--format", "json")
         assert (found.code, found.json["unsettled"]) == (0, [])
@@ -148,7 +147,21 @@ def test_a_read_back_that_differs_is_exit_code_5_and_nothing_starts_from_it(
         story = cli("journal", "show", journal_of("SCS-A")).out
         assert "NOT VERIFIED" in story
         assert "ALARM HIGH program-differs" in story
-        assert apply(STIMULATION, device.url).code == 0
+        again = cli("run", STIMULATION, "--device", device.url, "--yes", "--for", "100 ms")
+        assert again.code == 0, again.said
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="each connection records the difference anew and so voids the plan of the one before",
+)
+def test_a_device_that_holds_another_hosts_program_can_be_planned_and_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with simulator(tmp_path, "pump") as device:
+        assert apply(INFUSION, device.url).code == 0
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another host"))
+        assert apply(INFUSION, device.url).code == 0
 
 
 def test_a_device_that_was_swapped_after_the_plan_is_not_programmed(tmp_path: Path) -> None:
@@ -213,11 +226,6 @@ def test_a_run_that_ends_while_the_pump_stands_still_is_a_device_fault(stalled: 
     assert stalled.run.code == 5
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the watch waits for the end of a bolus before it takes its baseline: a flow that is "
-    "too high from the start is never alarmed",
-)
 def test_a_pump_that_flows_freely_when_watching_begins_is_alarmed(tmp_path: Path) -> None:
     with simulator(tmp_path, "pump", "at: 1 min, fault: free_flow", speed=600) as device:
         apply(INFUSION, device.url)

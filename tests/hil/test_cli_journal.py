@@ -10,17 +10,10 @@ from cli_bench import INFUSION, Simulator, apply, cli, digest_of, journal_of, si
 pytestmark = pytest.mark.real_clock
 
 
-@pytest.fixture(scope="module")
-def one_pump(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    with simulator(tmp_path_factory.mktemp("pump"), "pump", tcp=True) as device:
-        yield device
-
-
 @pytest.fixture
-def pump(one_pump: Simulator) -> Iterator[Simulator]:
-    """A pump that an earlier host has used; no bolus runs when the next test begins."""
-    yield one_pump
-    assert cli("stop", "--device", one_pump.url).code == 0
+def pump(tmp_path: Path) -> Iterator[Simulator]:
+    with simulator(tmp_path, "pump", tcp=True) as device:
+        yield device
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -55,7 +55,7 @@ sys.path.append(str(ROOT / "tests" / "bridge"))  # usb_backend, when this folder
 
 NOON_MS = 1_793_703_600_000
 """2026-11-03T11:00:00Z, noon in Berlin, in the day's first basal step and after the fill."""
-SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
+MINUTE, HOUR = 60_000, 3_600_000
 PATIENT = "BENCH-007"
 REASON = Override(("SR-41", "SR-44", "SR-63"), "tester", "a test")
 
@@ -477,71 +477,55 @@ Step = Callable[[Any], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Operation:
-    """Something a host does, what comes before it, and the requests that it takes, in order.
+    """Something a host does, what comes before it, and the requests of it that faults strike.
 
-    ``struck`` are the requests that faults are tried on, the likes of which need no second try.
+    ``struck``: names of requests with their occurrence in the operation, negative from its end,
+    like ``read:1 commit:1 read:-1``. Every name that the operation sends must be among them.
     """
 
     name: str
     before: tuple[Step, ...]
     does: Step
-    requests: str
-    struck: tuple[int, ...] = ()
-
-    @property
-    def order(self) -> list[str]:
-        return self.requests.split()
+    struck: str
 
 
-def matrix(
-    operations: Iterable[Operation], known: Callable[[str, str, str, bool], Any]
-) -> list[Any]:
-    """Every operation, request and fault as parameters.
-
-    ``known`` gives the mark of a trial that is known to fail, or ``None``; it is told operation,
-    request, fault, and whether something has been committed before in the operation.
-    """
-    trials = []
-    for operation in operations:
-        order = operation.order
-        for index in operation.struck or range(len(order)):
-            for fault in LINE_FAULTS:
-                mark = known(operation.name, order[index], fault, "commit" in order[:index])
-                trials.append(
-                    pytest.param(
-                        operation.name,
-                        index,
-                        fault,
-                        id=f"{operation.name}-{index}-{order[index]}-{fault}",
-                        marks=() if mark is None else mark,
-                    )
-                )
-    return trials
+def matrix(*operations: Operation) -> list[Any]:
+    """Every operation, struck request and fault as parameters."""
+    return [
+        pytest.param(operation, place, fault, id=f"{operation.name}-{place}-{fault}")
+        for operation in operations
+        for place in operation.struck.split()
+        for fault in LINE_FAULTS
+    ]
 
 
-_COUNTED: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+_SENT: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
 
 
-async def _counted(family: str, operation: Operation) -> tuple[list[str], list[str]]:
+async def _sent(family: str, operation: Operation) -> tuple[list[str], list[str]]:
     """The requests before an operation and those of it, when nothing goes wrong."""
     key = (family, operation.name)
-    if key not in _COUNTED:
+    if key not in _SENT:
         async with road(family) as bench:
             controller = await bench.connect()
             for step in operation.before:
                 await step(controller)
             before = bench.device.names()
             await operation.does(controller)
-            _COUNTED[key] = before, bench.device.names()[len(before) :]
-    return _COUNTED[key]
+            _SENT[key] = before, bench.device.names()[len(before) :]
+    return _SENT[key]
 
 
-async def planned(family: str, operation: Operation, index: int, fault: str) -> PlannedFault:
-    """A fault that strikes the request ``index`` of an operation."""
-    before, during = await _counted(family, operation)
-    assert during == operation.order
-    name = during[index]
-    return PlannedFault(fault, request=name, count=(before + during[: index + 1]).count(name))
+async def planned(family: str, operation: Operation, place: str, fault: str) -> PlannedFault:
+    """A fault that strikes one request of an operation."""
+    before, during = await _sent(family, operation)
+    assert {part.partition(":")[0] for part in operation.struck.split()} == set(during)
+    name, _, occurrence = place.partition(":")
+    index = int(occurrence)
+    if index < 0:
+        index += during.count(name) + 1
+    assert 1 <= index <= during.count(name)
+    return PlannedFault(fault, request=name, count=before.count(name) + index)
 
 
 def words_and_device_agree(bench: Road, error: NeuraxisError | None) -> None:
@@ -571,13 +555,13 @@ def words_and_device_agree(bench: Road, error: NeuraxisError | None) -> None:
 
 @asynccontextmanager
 async def survived(
-    family: str, operation: Operation, index: int, fault: str
+    family: str, operation: Operation, place: str, fault: str
 ) -> AsyncIterator[tuple[Road, Any]]:
     """An operation with one fault, after which the device is well and another host connected.
 
     Checks on the way that words, device and journal agree, and that nothing is left in doubt.
     """
-    async with road(family, [await planned(family, operation, index, fault)]) as bench:
+    async with road(family, [await planned(family, operation, place, fault)]) as bench:
         controller = await bench.connect()
         for step in operation.before:
             await step(controller)

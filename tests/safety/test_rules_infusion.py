@@ -272,11 +272,11 @@ TEN = Vial("morphine", parse_concentration("10 mg/mL"))
     ("vials", "paths"),
     [
         ((TEN,), []),
-        ((), ["fill.vials"]),
-        ((TEN, TEN), ["fill.vials"]),
+        ((), ["fill.vials.morphine"]),
+        ((TEN, TEN), ["fill.vials.morphine"]),
         ((Vial("morphine", parse_concentration("1 mg/mL")),), ["fill.vials.morphine"]),
         ((TEN, Vial("baclofen", TEN.concentration)), ["fill.vials.baclofen"]),
-        ((Vial("baclofen", TEN.concentration),), ["fill.vials", "fill.vials.baclofen"]),
+        ((Vial("baclofen", TEN.concentration),), ["fill.vials.baclofen", "fill.vials.morphine"]),
     ],
 )
 def test_the_vial_says_what_the_drug_says(vials: tuple[Vial, ...], paths: list[str]) -> None:

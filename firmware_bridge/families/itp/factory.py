@@ -20,6 +20,9 @@ class PumpFactory:
     flow_min: int = 48_000
     flow_max: int = 24_000_000
     lockout_min: int = 60_000
+    lockout_max: int = DAY_MS
+    boluses_per_day_max: int = 96
+    catheter_max: int = 1_000_000
 
 
 FACTORY = PumpFactory()
@@ -39,6 +42,8 @@ def check_program(program: WirePumpProgram) -> None:
     for volume in (program.fill_volume, program.low_reservoir):
         if volume > FACTORY.reservoir:
             _refuse(f"{volume} nL is more than the reservoir's {FACTORY.reservoir} nL")
+    if program.catheter > FACTORY.catheter_max:
+        _refuse(f"a catheter of {program.catheter} nL is over {FACTORY.catheter_max} nL")
     if program.patient_bolus is not None:
         _check_button(program, program.patient_bolus)
 
@@ -55,6 +60,10 @@ def check_bolus(program: WirePumpProgram, volume: int, over: int) -> None:
 def _check_button(program: WirePumpProgram, button: WirePatientBolus) -> None:
     if button.lockout < max(button.over, FACTORY.lockout_min):
         _refuse(f"a lockout is at least {FACTORY.lockout_min} ms and the bolus' own time")
+    if button.lockout > FACTORY.lockout_max:
+        _refuse(f"a lockout is at most {FACTORY.lockout_max} ms")
+    if button.max_per_24h > FACTORY.boluses_per_day_max:
+        _refuse(f"at most {FACTORY.boluses_per_day_max} boluses in 24 h")
     check_bolus(program, button.volume, button.over)
 
 

@@ -49,10 +49,12 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         """None: a stimulator's patient limits are in its programs."""
         return None
 
-    async def _prepare_programming(self) -> None:
+    async def _prepare_programming(self) -> int:
         """The output goes to zero before a program changes (SR-43, SR-44)."""
         if (await self.sample()).delivering or self.state.running is not None:
             await self.make_safe("hold")
+            return 1
+        return 0
 
     # --- start -------------------------------------------------------------------------------
 
@@ -101,17 +103,13 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
 
     async def switch(self, name: str, override: Override | None = None) -> Result:
         """Ramps the running program to zero, then another one up; the stimulator must be on."""
+        stops = self.session.stops
         program = self.program_named(name)
         await self.sample()
         if self.state.running is None:
             raise Refused("the stimulator's output is off: start it with `neuraxis run`")
-        if self.stopped.is_set():
-            raise Refused("the stimulator was stopped: nothing is switched")
         await self.make_safe("hold")
-        stops = self.session.stops
-        if self.stopped.is_set():
-            raise Refused("the stimulator was stopped meanwhile: nothing is started")
-        return await self.start(program, override, stops)
+        return await self.start(program, override, stops + 1)
 
     # --- amplitude ---------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ class StimulatorFactory:
     rate_high: int = 10_000_000
     interphase_us: int = 20
     cycle_min: int = 1_000
+    cycle_max: int = 86_400_000
     slope_max: int = 10_000
     lease_max: int = 10_000
     test_current_max: int = 2_000
@@ -50,6 +51,8 @@ def check_program(program: WireProgram) -> None:
         _refuse("a cycle needs both a time of stimulation and a pause")
     if program.stimulate and min(program.stimulate, program.pause) < FACTORY.cycle_min:
         _refuse(f"a cycle's times are at least {FACTORY.cycle_min} ms")
+    if max(program.stimulate, program.pause) > FACTORY.cycle_max:
+        _refuse(f"a cycle's times are at most {FACTORY.cycle_max} ms")
     for area in program.areas:
         _check_electrodes(area)
         _check_width(area.pulse_width, FACTORY.width_max)
