@@ -25,7 +25,7 @@ def main() -> None:
     rows: list[Row] = []
     for measure in MEASUREMENTS:
         if not as_json:
-            print(f"measuring: {measure.__module__.removeprefix('benchmarks.')} …", file=sys.stderr)
+            print(f"measuring: {measure.__module__.rpartition('.')[2]} …", file=sys.stderr)
         rows += measure()
 
     if as_json:
@@ -41,6 +41,7 @@ def _document(rows: list[Row], pinned: bool) -> dict[str, object]:
         "machine": platform.machine(),
         "pinned": pinned,
         "rows": [asdict(row) | {"verdict": row.verdict or None} for row in rows],
+        "short": [f"{row.letter}: {row.what}" for row in _short(rows)],
     }
 
 
@@ -56,6 +57,15 @@ def _show(rows: list[Row], pinned: bool) -> None:
         value = f"{row.value:,.2f} {row.unit}"
         table.add_row(row.letter, row.what, row.basis, value, target, row.verdict)
     Console().print(table)
+    for row in _short(rows):
+        print(
+            f"falls short: {row.letter}: {row.what} "
+            f"({row.value:.2f} {row.unit}, target ≤ {row.target:g} {row.unit})"
+        )
+
+
+def _short(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row.verdict == "falls short"]
 
 
 if __name__ == "__main__":

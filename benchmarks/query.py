@@ -21,6 +21,8 @@ WARM_UP = 260
 """More than 255, so that the sequence numbers, and the frames with them, keep their length."""
 TARGET_P50, TARGET_P99 = 1.5, 2.0
 REPLY_TIMEOUT_S = 2.0
+BUSY = 5
+"""Times its own median that pyserial alone does not exceed on a quiet machine."""
 
 
 def measure(rounds: int = ROUNDS, calls: int = CALLS) -> list[Row]:
@@ -74,4 +76,6 @@ def reply_length(port: serial.Serial, frame: bytes) -> int:
 def _row(name: str, ours: Sequence[int], bare: Sequence[int], share: float, target: float) -> Row:
     mine, raw = percentile(ours, share), percentile(bare, share)
     basis = f"{mine / 1000:.0f} us; pyserial {raw / 1000:.0f} us; {len(ours)} each"
+    if raw > BUSY * percentile(bare, 0.5):
+        basis += "; the machine was busy: measure again on a quiet one"
     return Row("a", f"query / raw pyserial, {name}", mine / raw, "x", target, basis)

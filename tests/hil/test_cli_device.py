@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from cli_bench import (
     journal_of,
     most_in_a_window,
     process,
+    running,
     simulator,
     until,
     variant,
@@ -309,22 +311,27 @@ def test_every_window_of_the_pumps_truth_stays_within_the_limits_of_the_file(
     tmp_path: Path,
 ) -> None:
     pressed = [f"at: {20 * minutes} min, fault: press_button" for minutes in range(1, 90)]
-    with simulator(tmp_path, "pump", *pressed, speed=40_000) as pump:
+    bolus = ("bolus", "0.15 mg", "--over", "10 min", "--device")
+    with simulator(tmp_path, "pump") as pump:
         assert apply(INFUSION, pump.url).code == 0
-        given = [
-            cli("bolus", "0.15 mg", "--over", "10 min", "--device", pump.url).code
-            for _ in range(20)
-        ]
+        assert [cli(*bolus, pump.url).code for _ in range(2)] == [0, 3]
+        pump.again(*pressed, speed=40_000)
         until(lambda: pump.truth()[-1]["t_ms"] > 27 * HOUR_MS, "a day of therapy")
         pump.close()
         truth = pump.truth()
-    assert set(given) <= {0, 3, 5}
-    assert 0 in given
-    assert 3 in given
     for window_ms, limit_mg in ((HOUR_MS, 0.4), (4 * HOUR_MS, 1.0), (DAY_MS, 4.0)):
         most = most_in_a_window(truth, MORPHINE_NG_PER_ML, window_ms)
         assert most <= limit_mg * FG_PER_MG + ROUNDING, (window_ms, most)
     assert most_in_a_window(truth, MORPHINE_NG_PER_ML, DAY_MS) > 2.175 * FG_PER_MG
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="a clearance expires by therapy time: at speed 40,000 it has a minute of 1.5 ms",
+)
+def test_a_pump_can_be_programmed_at_any_speed_of_the_simulator(tmp_path: Path) -> None:
+    with simulator(tmp_path, "pump", speed=40_000) as pump:
+        assert apply(INFUSION, pump.url).code == 0
 
 
 def test_a_fill_is_applied_once_per_date_and_else_the_pumps_own_count_holds(
@@ -335,13 +342,15 @@ def test_a_fill_is_applied_once_per_date_and_else_the_pumps_own_count_holds(
         assert isinstance(values["reservoir_nL"], int)
         return values["reservoir_nL"]
 
-    with simulator(tmp_path, "pump", speed=20_000) as pump:
+    refilled = tmp_path / "refilled.yaml"
+    refilled.write_text(variant(INFUSION, ("2026-11-02", "2026-11-03")), "utf-8")
+    with simulator(tmp_path, "pump") as pump:
         assert apply(INFUSION, pump.url).code == 0
+        pump.again(speed=40_000)
         until(lambda: reservoir(pump.url) < 17_900_000, "a delivery")
+        pump.again()
         assert apply(INFUSION, pump.url).code == 0
         assert reservoir(pump.url) < 17_900_000
-        refilled = tmp_path / "refilled.yaml"
-        refilled.write_text(variant(INFUSION, ("2026-11-02", "2026-11-03")), "utf-8")
         assert apply(refilled, pump.url).code == 0
         assert reservoir(pump.url) > 17_900_000
 
@@ -482,3 +491,19 @@ def test_a_simulator_refuses_what_it_cannot_be() -> None:
         answer = cli("simulate", *args)
         assert answer.code == 2, answer.said
         assert answer.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_simulate_announces_itself_in_one_line_and_ends_when_told(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    port = tmp_path / "port"
+    listen = ("--listen", f"pty:{port}", "--serial-number", "S-1")
+    with running(tmp_path, "sim", "simulate", "stimulator", *listen) as device:
+        device.until_it_says("S-1")
+        assert cli("status", "--device", f"serial://{port}?serial=S-1").code == 0
+        device.signal(number)
+        ended = device.end()
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.json == {"listening": f"serial://{port}", "serial": "S-1"}
+    assert not port.exists()

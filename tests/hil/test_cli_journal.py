@@ -1,7 +1,9 @@
 """`journal show` and `verify`, and what a device may still do with a journal that is not whole."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,18 +12,43 @@ from cli_bench import INFUSION, Simulator, apply, cli, digest_of, journal_of, si
 pytestmark = pytest.mark.real_clock
 
 
-@pytest.fixture
-def pump(tmp_path: Path) -> Iterator[Simulator]:
-    with simulator(tmp_path, "pump", tcp=True) as device:
-        yield device
+@dataclass(frozen=True)
+class Bench:
+    """A pump, and the user's folder with its journal as a program and a bolus left it."""
+
+    pump: Simulator
+    state: Path
+    as_it_was: Path
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("bench")
+    state, copy = folder / "state", folder / "copy"
+    with (
+        simulator(folder, "pump", tcp=True) as device,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("XDG_STATE_HOME", str(state))
+        assert apply(INFUSION, device.url).code == 0
+        assert cli("bolus", "0.1 mg", "--over", "10 min", "--device", device.url).code == 0
+        shutil.copytree(state, copy)
+        yield Bench(device, state, copy)
 
 
 @pytest.fixture
-def journal(pump: Simulator) -> Path:
-    """A journal with a program and a bolus in it."""
-    assert apply(INFUSION, pump.url).code == 0
-    assert cli("bolus", "0.1 mg", "--over", "10 min", "--device", pump.url).code == 0
+def journal(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The journal with its program and its bolus, whole, and this user's default."""
+    shutil.rmtree(bench.state)
+    shutil.copytree(bench.as_it_was, bench.state)
+    monkeypatch.setenv("XDG_STATE_HOME", str(bench.state))
     return journal_of("ITP-A")
+
+
+@pytest.fixture
+def pump(bench: Bench) -> Simulator:
+    """The pump of that journal."""
+    return bench.pump
 
 
 def test_a_whole_journal_is_told_as_a_story_and_verified(journal: Path) -> None:
@@ -96,7 +123,12 @@ def test_what_cannot_be_read_is_a_usage_error_that_names_the_path(tmp_path: Path
             assert cli("journal", command, path, "--format", "json").json["code"] == 2
 
 
-def test_a_journal_lies_where_a_person_wants_it(pump: Simulator, tmp_path: Path) -> None:
+def test_a_journal_lies_where_a_person_wants_it(tmp_path: Path) -> None:
+    with simulator(tmp_path, "pump", tcp=True) as pump:
+        _works_with_a_journal_of_ones_own(pump, tmp_path)
+
+
+def _works_with_a_journal_of_ones_own(pump: Simulator, tmp_path: Path) -> None:
     mine = tmp_path / "mine" / "bench.journal"
     options = ("--device", pump.url, "--journal", mine)
     digest = cli("plan", INFUSION, *options, "--format", "json").json["digest"]
