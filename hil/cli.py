@@ -1,5 +1,6 @@
 """The command `neuraxis`: puts the commands together and turns the unforeseen into exit code 1."""
 
+import os
 import sys
 
 import typer
@@ -9,7 +10,7 @@ from firmware_bridge.simulator.faults import describe_faults
 from hil.commands import bench, device, files, therapy
 from hil.commands.options import DISCLAIMER
 from hil.commands.shell import errors
-from hil.exit_codes import INTERNAL_ERROR
+from hil.exit_codes import DONE, INTERNAL_ERROR
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,6 +47,10 @@ def main() -> None:
     """The entry point."""
     try:
         app()
+    except BrokenPipeError:
+        # Nobody reads on (`| head`); what had to happen has happened, and must not fail for it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(DONE)
     except Exception as error:
         # Nobody foresaw this: the traceback for us, a sentence for the person, and code 1.
         errors().print_exception()

@@ -65,7 +65,7 @@ STEPS = (
     ),
     Step(
         'bolus "0.1 mg" --over "5 min" --device {pump}',
-        "a full window of hour",
+        "within one window of 1 hour",
         "A second one would overfill the hour. Refused (exit code 3), nothing is sent.",
         code=3,
     ),

@@ -1,6 +1,7 @@
 """What a person sees of a run: the output against its limits, live on a terminal, in lines else."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -110,8 +111,10 @@ class TerminalDisplay:
             self._live = None
 
     def _print_json(self, event: dict[str, Any]) -> None:
-        self._console.file.write(json.dumps(event) + "\n")
-        self._console.file.flush()
+        # What is displayed must not end because nobody reads on (`| head`).
+        with suppress(BrokenPipeError):
+            self._console.file.write(json.dumps(event) + "\n")
+            self._console.file.flush()
 
 
 def one_line(controller: AnyController, watched: Watched) -> str:

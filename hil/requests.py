@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from device_profiles.diagnostics import Finding
 from device_profiles.errors import (
     NeuraxisError,
     OwnerError,
@@ -232,6 +233,11 @@ class Door:
             return
         finally:
             writer.close()
+
+
+def findings_of(answer: Answer) -> tuple[Finding, ...]:
+    """The findings that an answer carries."""
+    return tuple(Finding(**fields) for fields in answer.data.get("findings", ()))
 
 
 # --- the asker's side --------------------------------------------------------------------------

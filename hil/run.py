@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from device_profiles.diagnostics import verdict_of
-from device_profiles.errors import NeuraxisError, Refused
+from device_profiles.errors import DeviceFault, NeuraxisError, Refused
 from device_profiles.quantities import Milliseconds
 from device_profiles.therapy import StimulationTherapy
 from firmware_bridge.controller import Plan
@@ -141,6 +141,9 @@ async def _watch(
                 display.say("stopped by another terminal")
         for task in tasks:
             task.cancel()
+    if watch.faults:
+        seen = "; ".join(f"{alarm.code}: {alarm.text}" for alarm in watch.faults.values())
+        raise DeviceFault(f"{controller.identity.serial} raised alarms while it ran: {seen}")
 
 
 async def _make_safe(controller: AnyController, display: Display) -> None:

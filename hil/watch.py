@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device_profiles.quantities import MicroAmps, Milliseconds, NanoLitres
 from firmware_bridge.driver import Sample
@@ -18,9 +18,11 @@ from safety.monitor import (
     judge_pump,
     judge_stimulator,
 )
-from safety.outputs import PumpProgram
+from safety.outputs import PumpProgram, Stimulation
 
 STIMULATOR_POLL = Milliseconds(250)
+FALL_TIME = Milliseconds(1_500)
+"""How long a lowered amplitude may still be seen: every fall ends within 1 s, and a poll."""
 WINDOW = UNDER_DELIVERY_AFTER
 """How far back a pump's odometer is compared: as long as too little must last to be an alarm."""
 
@@ -40,6 +42,9 @@ class Watch:
         self._controller = controller
         self._show = show
         self._active: tuple[Alarm, ...] = ()
+        self.faults: dict[str, Alarm] = {}
+        """Every alarm above LOW that was seen, by its code: what a run must not end well with."""
+        self._lately: deque[tuple[Milliseconds, Stimulation]] = deque()
         self._judged_program: PumpProgram | None = None
         self._readings: deque[PumpReading] = deque()
 
@@ -54,6 +59,7 @@ class Watch:
         """Takes and judges one sample."""
         sample = await self._controller.sample()
         alarms = self._judge(sample)
+        self.faults |= {alarm.code: alarm for alarm in alarms if alarm.priority != "LOW"}
         known = {alarm.code for alarm in self._active}
         for alarm in alarms:
             if alarm.code not in known:
@@ -80,7 +86,20 @@ class Watch:
         reading = StimulatorReading(
             sample.delivering, amplitudes, sample.alarms, age=Milliseconds(0)
         )
-        return judge_stimulator(state.running, reading, Milliseconds(4 * STIMULATOR_POLL))
+        granted = self._granted(self._controller.now().fast, state.running)
+        return judge_stimulator(granted, reading, Milliseconds(4 * STIMULATOR_POLL))
+
+    def _granted(self, now: Milliseconds, running: Stimulation | None) -> Stimulation | None:
+        """What may flow now: what is granted, and what was until a moment ago and still falls."""
+        if running is None:
+            self._lately.clear()
+            return None
+        if not self._lately or self._lately[-1][1] != running:
+            self._lately.append((now, running))
+        while len(self._lately) > 1 and now - self._lately[1][0] > FALL_TIME:
+            self._lately.popleft()
+        falling = [s.amplitudes for _, s in self._lately if s.program == running.program]
+        return replace(running, amplitudes=tuple(map(max, zip(*falling, strict=True))))
 
     def _judge_pump(self, controller: PumpController, sample: Sample) -> tuple[Alarm, ...]:
         program = controller.state.pump_program

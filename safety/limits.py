@@ -39,7 +39,7 @@ class DoseWindow:
 
 
 DOSE_WINDOWS = (
-    DoseWindow("per_hour", HOUR_MS, "SR-05", "hour"),
+    DoseWindow("per_hour", HOUR_MS, "SR-05", "1 hour"),
     DoseWindow("per_4_hours", Milliseconds(4 * HOUR_MS), "SR-05", "4 hours"),
     DoseWindow("per_day", DAY_MS, "SR-04", "24 hours"),
 )

@@ -61,7 +61,12 @@ def judge_latch(latched: str | None) -> list[Finding]:
     """
     if latched is None:
         return []
-    return [_hard("SR-56", "journal", latched, "stop still works; see `neuraxis journal verify`")]
+    hint = (
+        "stop still works. Look at it with `neuraxis journal verify`; once a person has understood "
+        "it, keep that file and start another with --journal PATH: its windows count as full for "
+        "a day"
+    )
+    return [_hard("SR-56", "journal", latched, hint)]
 
 
 def judge_unsettled(unsettled: Sequence[Intended]) -> list[Finding]:
@@ -348,7 +353,7 @@ def _judge_windows(
                     severity="hard",
                     path=path,
                     message=(
-                        f"{drug.name}: a full window of {window.words} could hold "
+                        f"{drug.name}: within one window of {window.words} there could be "
                         f"{write_mass(total, unit)}: {write_mass(worst, unit)} of the basal and "
                         "the button, "
                         f"{write_mass(Femtograms(earlier), unit)} of earlier boluses, "

@@ -21,7 +21,16 @@ from hil.commands.options import (
     ReasonOption,
     override_from,
 )
-from hil.commands.shell import errors, fail, interruptible, notation, out, places, print_json
+from hil.commands.shell import (
+    errors,
+    fail,
+    interruptible,
+    notation,
+    out,
+    places,
+    print_json,
+    tell,
+)
 from hil.exit_codes import DONE, REFUSED
 from hil.live_view import TerminalDisplay
 from hil.owner import find_owner, own, stop_without_owner
@@ -37,6 +46,7 @@ from hil.requests import (
     StopRequest,
     SwitchRequest,
     ask_owner,
+    findings_of,
     serve,
 )
 
@@ -56,7 +66,7 @@ def _request(
         if form is Format.JSON:
             print_json({"code": answer.code, "text": answer.text, **answer.data})
         elif answer.code != DONE:
-            errors().print(Text(f"neuraxis: {answer.text}"))
+            tell(answer.text, findings_of(answer))
         else:
             out().print(Text(answer.text))
             if show is not None:
@@ -84,9 +94,10 @@ async def _answer(
     if owner is not None:
         return await ask_owner(owner, request)
     if url is None:
+        what = f"{family} has an owner" if family else "owner is running"
         raise OwnerError(
-            "no owner is running on this machine: start one with `neuraxis run`, or say which "
-            "device is meant with --device URL (`neuraxis devices` lists what is connected)"
+            f"no {what} on this machine: start one with `neuraxis run`, or say which device is "
+            "meant with --device URL (`neuraxis devices` lists what is connected)"
         )
     display = TerminalDisplay(out(), as_json=form is Format.JSON)
     if isinstance(request, StopRequest):

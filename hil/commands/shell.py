@@ -1,7 +1,8 @@
 """What every command does: print, fail with the right exit code, end safely when interrupted."""
 
 import json
-from collections.abc import Callable, Coroutine
+import os
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from device_profiles.diagnostics import Finding
 from device_profiles.errors import NeuraxisError, Refused, UsageError
 from device_profiles.notation_grammar import NotationError
 from firmware_bridge.clock import RealClock
@@ -23,19 +25,32 @@ T = TypeVar("T")
 
 
 def places(journal: Path | None) -> Places:
+    """The user's state folder."""
     return Places(platformdirs.user_state_path("neuraxis"), journal)
 
 
 def print_json(value: dict[str, Any]) -> None:
+    """One JSON document on standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+class PatientConsole(Console):
+    """A console that falls silent when nobody reads on (`| head`), and ends nothing for it."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process here, and with it a running therapy."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 def errors() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    """Where sentences about what went wrong go."""
+    return PatientConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def out() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    """Where answers go."""
+    return PatientConsole(highlight=False, soft_wrap=True)
 
 
 def fail(error: BaseException, form: Format) -> NoReturn:
@@ -44,21 +59,19 @@ def fail(error: BaseException, form: Format) -> NoReturn:
     known = [leaf for leaf in leaves(error) if isinstance(leaf, NeuraxisError)]
     if not known:
         raise error
-    worst = min(known, key=lambda leaf: _rank(code_of(leaf)))
-    _tell(str(worst), worst.findings if isinstance(worst, Refused) else (), code, form)
+    worst = min(known, key=lambda leaf: SEVERITY.index(code_of(leaf)))
+    findings = worst.findings if isinstance(worst, Refused) else ()
+    if form is Format.JSON:
+        print_json(
+            {"schema": "neuraxis.error/1", "code": code, "text": str(worst)}
+            | {"findings": [finding_as_json(finding) for finding in findings]}
+        )
+    tell(str(worst), findings)
     raise typer.Exit(code)
 
 
-def _rank(code: int) -> int:
-    return SEVERITY.index(code)
-
-
-def _tell(text: str, findings: Any, code: int, form: Format) -> None:
-    if form is Format.JSON:
-        print_json(
-            {"schema": "neuraxis.error/1", "code": code, "text": text}
-            | {"findings": [finding_as_json(finding) for finding in findings]}
-        )
+def tell(text: str, findings: Sequence[Finding] = ()) -> None:
+    """Says on standard error what went wrong, with every finding and what to do about it."""
     console = errors()
     console.print(Text(f"neuraxis: {text}"))
     for finding in findings:
@@ -86,6 +99,7 @@ def guarded(form: Format, work: Callable[[], int]) -> None:
 
 
 def interruptible(form: Format, main: Callable[[RealClock], Coroutine[Any, Any, int]]) -> None:
+    """Runs a command on the real clock; a signal ends it through its own clean-up."""
     console = errors()
 
     async def with_clock() -> int:
@@ -98,7 +112,8 @@ def interruptible(form: Format, main: Callable[[RealClock], Coroutine[Any, Any, 
     guarded(form, lambda: run_interruptible(with_clock(), lambda text: console.print(Text(text))))
 
 
-def notation(parse: Callable[[str], Any], text: str, what: str) -> Any:
+def notation(parse: Callable[[str], T], text: str, what: str) -> T:
+    """A quantity given on the command line; raises UsageError."""
     try:
         return parse(text)
     except NotationError as error:

@@ -465,7 +465,9 @@ def test_apply_that_asks_a_person_still_writes_one_json_object(stimulator: Simul
 )
 def test_a_url_that_leads_nowhere_ends_with_a_sentence(url: str, code: int, words: str) -> None:
     for command in (["status"], ["stop"], ["run", STIMULATION, "--yes"]):
-        ask = process if url.startswith("usb:") else cli  # libusb keeps descriptors open
+        if url.startswith("usb:") and command != ["stop"]:
+            continue  # libusb keeps descriptors open, so it takes a process: one is enough
+        ask = process if url.startswith("usb:") else cli
         answer = ask(*command, "--device", url)
         assert answer.code == code
         assert words in answer.err

@@ -65,9 +65,9 @@ def test_other_terminals_ask_the_owner_and_a_second_owner_is_refused_with_its_pi
             assert refused.code == code, refused.said
             assert words in refused.err
         assert cli("amplitude", "0.5 mA").code == 0
-        until(lambda: status()["area_0_amplitude_uA"] == 500, "0.5 mA")
+        until(lambda: status()["area_1_amplitude_uA"] == 500, "0.5 mA")
         assert cli("amplitude", "0.7 mA").code == 0
-        until(lambda: status()["area_0_amplitude_uA"] == 700, "0.7 mA")
+        until(lambda: status()["area_1_amplitude_uA"] == 700, "0.7 mA")
         assert cli("switch", "night").code == 0
         assert status()["slot"] == 1
         stopped = cli("stop", "--format", "json")

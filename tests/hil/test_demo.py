@@ -36,7 +36,7 @@ def test_the_demo_tells_its_story_and_ends_by_itself(tmp_path: Path) -> None:
         "$ neuraxis apply",
         "read back equal",
         "the reply was lost; asked, the device says: executed",
-        "a full window of hour",
+        "within one window of 1 hour",
         "(exit code 3)",
         "$ neuraxis run",
         "on: 4.2 mA",

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from device_profiles.errors import DeviceFault, Refused, UsageError
+from device_profiles.notation import write_current
 from device_profiles.profile import StimulatorProfile
 from device_profiles.quantities import MicroAmps, Ohms
 from firmware_bridge.controller import Controller
@@ -126,6 +127,9 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
             raise Refused("the stimulator's output is off: only a running program has an amplitude")
         if amplitude < 0:
             raise UsageError(f"an amplitude is 0 mA or more, not {amplitude} uA")
+        step = self.profile.amplitude_step
+        if amplitude % step:
+            raise UsageError(f"this device sets amplitudes in steps of {write_current(step)}")
         wanted = list(running.amplitudes)
         wanted[_only_area(running, area)] = amplitude
         amplitudes = tuple(wanted)
@@ -162,10 +166,13 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
     async def _renew(self) -> None:
         try:
             await self.session.renew(Renew(self.profile.lease), Renewed)
-        except DeviceFault:
-            if self.session.is_live:
-                raise
-            # It was stopped while the renewal was on its way, and rightly refuses it.
+        except DeviceFault as error:
+            if not self.session.is_live:
+                return  # it was stopped while the renewal was on its way, and rightly refuses it
+            raise DeviceFault(
+                f"{self.identity.serial}: the output ended although nobody stopped it: the device "
+                f"has restarted, or its lease ran out ({error})"
+            ) from error
 
 
 def _only_area(running: Stimulation, area: int | None) -> int:

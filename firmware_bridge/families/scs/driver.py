@@ -192,7 +192,7 @@ def stimulator_sample(status: Reply) -> Sample:
         raise DeviceFault(f"the stimulator answered a status request with {status!r}")
     values = {
         f"area_{number}_amplitude_uA": amplitude
-        for number, amplitude in enumerate(status.amplitudes)
+        for number, amplitude in enumerate(status.amplitudes, start=1)
     }
     return Sample(
         clock=Milliseconds(status.clock),
