@@ -15,7 +15,7 @@ demo: $(STAMP) ## two simulated devices, two therapies, one refusal; ends by its
 	@$(BIN)/python -m hil.demo
 
 test: $(STAMP) ## the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto
 
 check: $(STAMP) ## style, types, import contracts, lock file
 	@echo "ruff:      lint"
