@@ -112,7 +112,8 @@ def reading_of(document: Document) -> TherapyReading:
     if left is None:
         return _reading(document, findings)
     model, tree, left_out = left
-    return _reading(document, findings, _startable(model.to_therapy()), tree, left_out)
+    gone = (*left_out, *document.holes)
+    return _reading(document, findings, _startable(model.to_therapy()), tree, gone)
 
 
 def _reading(

@@ -9,7 +9,7 @@ import asyncio
 import math
 import selectors
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -31,7 +31,7 @@ class Clock(Protocol):
     def wall_ms(self) -> int:
         """Unix time in ms; jumps when somebody sets the host's clock."""
 
-    async def offload(self, work: Callable[[], T]) -> T:
+    def offload(self, work: Callable[[], T]) -> Awaitable[T]:
         """Does blocking ``work`` where it does not hold up the event loop; returns its result.
 
         Works are done one at a time, in the order of the calls. Raises what ``work`` raises. A
@@ -54,9 +54,9 @@ class RealClock:
         """Unix time of the host in ms."""
         return time.time_ns() // NS_PER_MS
 
-    async def offload(self, work: Callable[[], T]) -> T:
+    def offload(self, work: Callable[[], T]) -> Awaitable[T]:
         """Does ``work`` on the worker thread (see `Clock.offload`)."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        return asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def close(self) -> None:
         """Ends the worker thread once the work it has begun is done; idempotent."""

@@ -43,7 +43,7 @@ from safety.events import (
 from safety.events import Stopped as StoppedEvent
 from safety.gate import Gate
 from safety.journal import SCHEMA, Anchor, Disk, open_journal, slow_time_at_end
-from safety.kernel import DELIVERY_SLACK, Ask, State
+from safety.kernel import DELIVERY_SLACK, Ask, State, delivery_slack
 from safety.limits import PumpLimits
 from safety.outputs import Output
 from safety.plan import PLAN_LIFE, PlanContent, confirm, plan_digest
@@ -184,7 +184,8 @@ class Controller(ABC, Generic[P, C]):
         delivering = (await self.sample()).delivering
         await self.gate.tell(Connected(self.now(), self.identity, self._boot, delivering))
         verified, held = self.verified_outputs(), await self.read_back()
-        if (verified or held) and self.programs_in(held) != verified:
+        is_news = bool(verified) or (bool(held) and not self.state.unknown_program)
+        if is_news and self.programs_in(held) != verified:
             await self._unverified(0, "on connecting, the device holds another program", bool(held))
 
     async def settle(self, intent: Intended) -> Result:
@@ -355,8 +356,8 @@ class Controller(ABC, Generic[P, C]):
         def why_void() -> str | None:
             if self.session.stops != stops:
                 return "a stop came in between (SR-32)"
-            if self.now().slow - ask.at.slow > DELIVERY_SLACK:
-                return "it waited for more than a minute after it was judged (SR-14)"
+            if self.now().slow - ask.at.slow > delivery_slack(self.state):
+                return f"it waited for more than {DELIVERY_SLACK} ms after it was judged (SR-14)"
             return None
 
         result = await self.session.execute(clearance, procedure, self._driver, why_void, live=live)

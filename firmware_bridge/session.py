@@ -388,7 +388,12 @@ def settlement(answer: OutcomeOf) -> Result:
             f"the reply was lost; asked, the device says: {answer.state}{amount}",
             settled_by_asking=True,
         )
-    what = "never saw it" if answer.state == "unknown" else "refused it"
-    return Result(
-        "refused", f"the reply was lost; asked, the device says: it {what}", settled_by_asking=True
-    )
+    if answer.state == "unknown":
+        text = (
+            "the request was lost on the way; asked, the device never saw it: nothing was changed"
+        )
+        return Result(
+            "refused", text, settled_by_asking=True, error=DeviceSilent(f"{text}; try again")
+        )
+    text = "the reply was lost; asked, the device says: it refused it"
+    return Result("refused", text, settled_by_asking=True)

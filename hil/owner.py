@@ -10,7 +10,7 @@ from firmware_bridge.clock import Clock
 from firmware_bridge.controller import JournalPlace, Settings
 from firmware_bridge.families.table import FAMILIES, AnyController, connect, stop_at_once
 from firmware_bridge.links.factory import open_link
-from firmware_bridge.links.url import DeviceUrl
+from firmware_bridge.links.url import DeviceUrl, parse_url
 from firmware_bridge.protocol.messages import StopDepth
 from hil.exit_codes import DONE
 from hil.places import OwnerRecord, Places
@@ -103,7 +103,7 @@ def _locked(
     """Locks a URL now and the serial number once it is known, until the stack ends."""
     if url.scheme != "sim":
         # Every sim:// is a device of its own; all other URLs lead to one device.
-        url_lock = places.lock(_address(url))
+        url_lock = places.lock(url.address)
         url_lock.take()
         stack.callback(url_lock.release)
 
@@ -124,15 +124,10 @@ def find_owner(places: Places, url: DeviceUrl | None, family: str | None) -> Own
     owners = [
         owner
         for owner in places.owners()
-        if (url is None or owner.url == url.text or owner.serial == url.serial)
+        if (url is None or parse_url(owner.url).address == url.address)
         and (family is None or owner.family == family)
     ]
     if len(owners) > 1:
         listed = "; ".join(f"{owner.serial} at {owner.url}" for owner in owners)
         raise OwnerError(f"several devices are owned: {listed}. Say which, with --device URL")
     return owners[0] if owners else None
-
-
-def _address(url: DeviceUrl) -> str:
-    """A URL without its demands: what two owners of one port have in common."""
-    return url.text.partition("?")[0]

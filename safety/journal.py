@@ -14,9 +14,9 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cbor2
 from pydantic import TypeAdapter, ValidationError
@@ -148,10 +148,27 @@ class Anchor:
         return Head(int(match[1]), bytes.fromhex(match[2]))
 
     def write(self, head: Head) -> None:
-        """Replaces the anchor as a whole."""
-        draft = self._path.with_name(self._path.name + ".new")
-        draft.write_text(f"{head.entries} {head.hash.hex()}\n", "ascii")
-        draft.replace(self._path)
+        """Replaces the anchor; it is the old one or the new one, whatever happens meanwhile.
+
+        In place, since a rename makes the disk write at once; one line lies in one sector.
+        """
+        line = f"{head.entries} {head.hash.hex()}\n".encode("ascii")
+        if not self._overwrite(line):
+            draft = self._path.with_name(self._path.name + ".new")
+            draft.write_bytes(line)
+            draft.replace(self._path)
+
+    def _overwrite(self, line: bytes) -> bool:
+        """Writes over a line of the same length; tells whether there was one."""
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError:
+            return False
+        try:
+            same = os.fstat(descriptor).st_size == len(line)
+            return same and os.write(descriptor, line) == len(line)
+        finally:
+            os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +201,19 @@ class Contents:
 
 def encode_event(event: Event) -> bytes:
     """The CBOR of an event."""
-    return cbor2.dumps(asdict(event))
+    return cbor2.dumps(_plain(event))
+
+
+def _plain(value: Any) -> Any:
+    """What `asdict` makes of an event, without copying what cannot change."""
+    cls = type(value)
+    if cls is int or cls is str:
+        return value
+    if cls is tuple:
+        return [_plain(item) for item in value]
+    if is_dataclass(value):
+        return {name: _plain(getattr(value, name)) for name in cls.__dataclass_fields__}
+    return value
 
 
 def decode_event(data: bytes) -> Event:

@@ -56,8 +56,8 @@ from safety.rules_state import (
     judge_unsettled,
 )
 
-DELIVERY_SLACK = Milliseconds(60_000)
-"""How much later than planned a bolus may start: the longest a request can wait on the way."""
+DELIVERY_SLACK = Milliseconds(5_000)
+"""How long a judged command may wait on the way to its first byte; link time, never scaled."""
 
 
 BEGINNING = Milliseconds(0)
@@ -113,6 +113,8 @@ class State:
     pump_limits: PumpLimits | None = None
     timezone: str | None = None
     past_programs: tuple[PastProgram, ...] = ()
+    unknown_program: bool = False
+    """The device was found with a program that nobody verified, and none has been applied since."""
     full_until: Milliseconds = BEGINNING
     """Slow time until which every window counts as full: nobody knows what flowed before."""
     known_drugs: tuple[str, ...] = ()
@@ -181,6 +183,11 @@ def step(state: State, event: Ask | Event) -> tuple[State, tuple[Effect, ...]]:
             return state, (Sound(event.alarm),)
         case Latched():
             return replace(state, latched=event.reason, epoch=state.epoch + 1), ()
+
+
+def delivery_slack(state: State) -> Milliseconds:
+    """`DELIVERY_SLACK` in the device's own time, which a simulator may run faster."""
+    return Milliseconds(DELIVERY_SLACK * (state.identity.speed if state.identity else 1))
 
 
 def judge(state: State, ask: Ask) -> tuple[Finding, ...]:
@@ -275,7 +282,7 @@ def _intent(state: State, ask: Ask) -> Intended:
                 DrugMass(drug.name, mass_of(command.bolus.volume, drug.concentration))
                 for drug in program.drugs
             )
-            latest_end = Milliseconds(ask.at.slow + command.bolus.over + DELIVERY_SLACK)
+            latest_end = Milliseconds(ask.at.slow + command.bolus.over + delivery_slack(state))
     return Intended(
         ask.at,
         ask.id,
@@ -376,6 +383,7 @@ def _unverified(state: State, event: Unverified) -> State:
         pump_program=None,
         past_programs=_replaced(state, event.at),
         pump_limits=None,
+        unknown_program=event.delivers,
         full_until=Milliseconds(event.at.slow + DAY_MS) if event.delivers else state.full_until,
     )
 
@@ -383,13 +391,20 @@ def _unverified(state: State, event: Unverified) -> State:
 def _delivered(state: State, intent: Intended, at: Instant) -> State:
     if intent.command == "program-stimulator":
         programs = tuple(o for o in intent.outputs if isinstance(o, StimulatorProgram))
-        return replace(state, programs=programs, running=None, patient=intent.patient)
+        return replace(
+            state,
+            programs=programs,
+            running=None,
+            unknown_program=False,
+            patient=intent.patient,
+        )
     if intent.command == "program-pump":
         program = next(o for o in intent.outputs if isinstance(o, PumpProgram))
         return replace(
             state,
             pump_program=program,
             held=False,
+            unknown_program=False,
             past_programs=_replaced(state, at),
             known_drugs=tuple(
                 dict.fromkeys((*state.known_drugs, *(drug.name for drug in program.drugs)))

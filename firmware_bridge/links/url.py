@@ -1,5 +1,6 @@
 """Device URLs: which line leads to the device, and which device must answer on it."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +47,13 @@ class DeviceUrl:
     family: str = ""
     seed: int | None = None
     speed: int | None = None
+
+    @property
+    def address(self) -> str:
+        """What two URLs of the same device have in common, however they are written."""
+        if self.scheme == "serial":
+            return f"serial:{os.path.realpath(self.port)}"
+        return self.text.partition("?")[0]
 
     def __str__(self) -> str:
         """The URL as it was written."""

@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from device_profiles.errors import Refused, UsageError
+from device_profiles.errors import UsageError
 from firmware_bridge.clock import RealClock
 from firmware_bridge.links.discovery import discover
 from firmware_bridge.simulator.ports import LISTEN_FORMS
 from firmware_bridge.simulator.run import Listening, SimulatorOptions, run_simulator
 from hil.commands.options import Format, FormatOption
-from hil.commands.shell import guarded, out, places, print_json
-from hil.exit_codes import DONE
+from hil.commands.shell import guarded, out, places, print_json, tell
+from hil.exit_codes import DONE, REFUSED, USAGE
 from hil.journal_view import event_as_json, story
 from safety.journal import parse, verify
 
@@ -135,9 +135,10 @@ def journal_show(path: JournalArgument, form: FormatOption = Format.TEXT) -> Non
                 print(line)
             if not contents.events and contents.problem is None:
                 print("no entries")
-        if contents.problem is not None:
-            raise UsageError(f"{path}: {contents.problem}")
-        return DONE
+        if contents.problem is None:
+            return DONE
+        tell(f"{path}: {contents.problem}")
+        return USAGE
 
     guarded(form, work)
 
@@ -160,8 +161,9 @@ def journal_verify(path: JournalArgument, form: FormatOption = Format.TEXT) -> N
                 f"; {contents.torn} bytes of an entry that was never sent" if contents.torn else ""
             )
             print(f"{path}: whole, {len(contents.events)} entries{torn}")
-        if problem is not None:
-            raise Refused(f"{path}: {problem}")
-        return DONE
+        if problem is None:
+            return DONE
+        tell(f"{path}: {problem}")
+        return REFUSED
 
     guarded(form, work)

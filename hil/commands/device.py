@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.text import Text
 
-from device_profiles.errors import NeuraxisError, OwnerError
+from device_profiles.errors import NeuraxisError, OwnerError, UsageError
 from device_profiles.notation import parse_current, parse_duration, parse_mass
 from firmware_bridge.clock import RealClock
 from firmware_bridge.links.url import parse_url
@@ -99,7 +100,7 @@ async def _answer(
             f"no {what} on this machine: start one with `neuraxis run`, or say which device is "
             "meant with --device URL (`neuraxis devices` lists what is connected)"
         )
-    display = TerminalDisplay(out(), as_json=form is Format.JSON)
+    display = TerminalDisplay(errors(), as_json=False)
     if isinstance(request, StopRequest):
         return await stop_without_owner(url, where, clock, request.depth, display.sound)
     async with own(url, where, clock, display.sound) as controller:
@@ -239,6 +240,10 @@ def _built(form: Format, make: Callable[[], Request]) -> Request:
         return make()
     except NeuraxisError as error:
         fail(error, form)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        fail(UsageError(f"{place}: {first['msg'].lower()}"), form)
 
 
 def _reason(rules: list[str] | None, reason: str) -> Reason | None:

@@ -52,7 +52,7 @@ def plan(
     checked = readable(file, formulary, form)
 
     async def main(clock: RealClock) -> int:
-        display = TerminalDisplay(out(), as_json=form is Format.JSON)
+        display = TerminalDisplay(errors(), as_json=False)
         async with own(parse_url(device), places(journal), clock, display.sound) as controller:
             made = await plan_for(controller, checked)
         _show_plan(made, checked, form)
@@ -93,7 +93,7 @@ def apply(
     checked = readable(file, formulary, form)
 
     async def main(clock: RealClock) -> int:
-        display = TerminalDisplay(out(), as_json=form is Format.JSON)
+        display = TerminalDisplay(errors(), as_json=False)
         passed = override_from(override, reason)
         async with own(parse_url(device), places(journal), clock, display.sound) as controller:
             digest = confirm

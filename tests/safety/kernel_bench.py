@@ -54,7 +54,7 @@ from safety.outputs import (
 )
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
-SLACK = MINUTE
+SLACK = 5 * SECOND
 """How much later than asked for a bolus may begin (the kernel's promise, written down again)."""
 FG_PER_NL = 1_000_000
 """Of morphine at 1 mg/mL."""

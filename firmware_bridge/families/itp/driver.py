@@ -44,6 +44,9 @@ from safety.outputs import (
     PumpProgram,
 )
 
+CREDIBLE_FLOW = NanoLitresPerDay(30_000_000)
+"""More than any pump of the family can be programmed to, accuracy included: beyond it the pump
+runs free, and no stop has brought it to a safe state."""
 _STRICTEST_LAST: tuple[StopPolicy, ...] = ("may-stop", "hold-basal", "never-stop")
 
 
@@ -207,7 +210,11 @@ def pump_sample(status: Reply) -> Sample:
         clock=Milliseconds(status.clock),
         boot=status.boot,
         state=status.state,
-        safe=status.state in ("held", "halted", "empty-program") and status.bolus_id == 0,
+        safe=(
+            status.state in ("held", "halted", "empty-program")
+            and status.bolus_id == 0
+            and status.flow <= CREDIBLE_FLOW
+        ),
         delivering=status.flow > 0,
         values={
             "flow_nL_per_day": status.flow,

@@ -127,9 +127,6 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
             raise Refused("the stimulator's output is off: only a running program has an amplitude")
         if amplitude < 0:
             raise UsageError(f"an amplitude is 0 mA or more, not {amplitude} uA")
-        step = self.profile.amplitude_step
-        if amplitude % step:
-            raise UsageError(f"this device sets amplitudes in steps of {write_current(step)}")
         wanted = list(running.amplitudes)
         wanted[_only_area(running, area)] = amplitude
         amplitudes = tuple(wanted)
@@ -140,6 +137,9 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         return await self.carry_out(command, self.state.patient or NOBODY, override, live=True)
 
     async def _lower(self, running: Stimulation, amplitudes: tuple[MicroAmps, ...]) -> Result:
+        step = self.profile.amplitude_step
+        if any(amplitude % step for amplitude in amplitudes):
+            raise Refused(f"this device sets amplitudes in steps of {write_current(step)} (SR-40)")
         reply = await self.session.lower(LowerAmplitude(list[int](amplitudes)))
         if isinstance(reply, RefusedByDevice):
             raise DeviceFault(

@@ -1,5 +1,7 @@
 """The stimulator family, seen from the host: therapy to Outputs, Outputs to frames, and back."""
 
+from functools import lru_cache
+
 from device_profiles.errors import DeviceFault
 from device_profiles.profile import StimulatorProfile
 from device_profiles.quantities import MicroAmps, Microseconds, MilliHertz, Milliseconds, Percent
@@ -58,6 +60,7 @@ def _area_output(area: Area) -> AreaOutput:
     )
 
 
+@lru_cache(maxsize=16)
 def blob_of(program: StimulatorProgram) -> bytes:
     """The bytes of a program as the device keeps them."""
     return encode_program(
