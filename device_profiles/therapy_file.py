@@ -112,7 +112,7 @@ def reading_of(document: Document) -> TherapyReading:
     if left is None:
         return _reading(document, findings)
     model, tree, left_out = left
-    gone = (*left_out, *document.holes)
+    gone = (*left_out, *document.holes, *(finding.path for finding in document.findings))
     return _reading(document, findings, _startable(model.to_therapy()), tree, gone)
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from device_profiles.diagnostics import Finding
 from device_profiles.formulary import Formulary, FormularyEntry
-from device_profiles.notation import write_mass
+from device_profiles.notation import mass_unit_for, write_mass
 from device_profiles.quantities import (
     DAY_MS,
     HOUR_MS,
@@ -245,7 +245,7 @@ def _wider(index: int, drug: Drug, entry: FormularyEntry | None) -> list[Finding
         wider_layer(
             f"drugs[{index}].limits.{quantity}",
             f"{quantity} of {drug.name}",
-            write_mass(Femtograms(inner.value)),
+            write_mass(Femtograms(inner.value), mass_unit_for(Femtograms(outer.value))),
             inner.source,
             write_mass(Femtograms(outer.value)),
             outer.source,
@@ -265,7 +265,9 @@ def _incoherent(index: int, limits: DrugLimits) -> list[Finding]:
     present = [(q, one) for q in _compared(bolus_asked=True) if (one := limits.of(q)) is not None]
     for (shorter, less), (longer, more) in pairwise(present):
         if less.value > more.value:
-            small, large = write_mass(Femtograms(more.value)), write_mass(Femtograms(less.value))
+            unit = mass_unit_for(Femtograms(more.value))
+            small = write_mass(Femtograms(more.value), unit)
+            large = write_mass(Femtograms(less.value), unit)
             findings.append(
                 Finding(
                     rule="SR-05",

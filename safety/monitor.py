@@ -185,4 +185,6 @@ def _priority_of(name: str, policy: StopPolicy | None) -> Priority:
     """The priority of a device's own alarm; one that nobody knows is MEDIUM."""
     if name in _NO_FLOW and policy is not None:
         return _NO_FLOW_PRIORITY[policy]
+    if name == "free-flow":
+        return "HIGH"
     return "LOW" if name in _LOW else "MEDIUM"

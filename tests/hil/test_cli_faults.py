@@ -151,10 +151,6 @@ def test_a_read_back_that_differs_is_exit_code_5_and_nothing_starts_from_it(
         assert again.code == 0, again.said
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="each connection records the difference anew and so voids the plan of the one before",
-)
 def test_a_device_that_holds_another_hosts_program_can_be_planned_and_applied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,7 +217,6 @@ def test_a_stalled_motor_is_alarmed_and_recorded_while_run_watches(stalled: Watc
     assert "motor-stall" in stalled.run.out
 
 
-@pytest.mark.xfail(strict=True, reason="run ends with 0 while alarms of the device are active")
 def test_a_run_that_ends_while_the_pump_stands_still_is_a_device_fault(stalled: Watched) -> None:
     assert stalled.run.code == 5
 
@@ -234,9 +229,6 @@ def test_a_pump_that_flows_freely_when_watching_begins_is_alarmed(tmp_path: Path
     assert "over-delivery" in watched.out
 
 
-@pytest.mark.xfail(
-    strict=True, reason="stop confirms a safe state, and status shows no alarm, at 100 mL/day"
-)
 def test_a_free_flowing_pump_is_never_called_safe(tmp_path: Path) -> None:
     with simulator(tmp_path, "pump", "at: 1 min, fault: free_flow", speed=600) as device:
         apply(INFUSION, device.url)
@@ -247,7 +239,6 @@ def test_a_free_flowing_pump_is_never_called_safe(tmp_path: Path) -> None:
     assert stopped.code != 0
 
 
-@pytest.mark.xfail(strict=True, reason="exit code 5, and no word that nothing changed")
 def test_a_request_that_never_arrived_is_a_fault_of_the_link(tmp_path: Path) -> None:
     with simulator(tmp_path, "stimulator", "at: commit 1, fault: drop_request") as device:
         lost = apply(STIMULATION, device.url)
@@ -255,7 +246,6 @@ def test_a_request_that_never_arrived_is_a_fault_of_the_link(tmp_path: Path) -> 
     assert "again" in lost.err, "nothing was changed: say so, and that it may be tried again"
 
 
-@pytest.mark.xfail(strict=True, reason="the alarm is a JSON document of its own before the answer")
 def test_an_uncertain_bolus_is_told_to_programs_in_one_json_object(tmp_path: Path) -> None:
     with simulator(tmp_path, "pump", "at: bolus 1, fault: unplug") as device:
         apply(INFUSION, device.url)

@@ -146,7 +146,6 @@ def test_a_journal_of_another_device_is_not_used(journal: Path, tmp_path: Path) 
         assert digest_of(INFUSION, other.url)
 
 
-@pytest.mark.xfail(strict=True, reason="the report and the error are two JSON documents")
 def test_a_journal_with_a_problem_is_told_to_programs_in_one_json_object(journal: Path) -> None:
     content = journal.read_bytes()
     journal.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
@@ -156,7 +155,6 @@ def test_a_journal_with_a_problem_is_told_to_programs_in_one_json_object(journal
         assert answer.json["problem"]
 
 
-@pytest.mark.xfail(strict=True, reason="the alarm is a JSON document of its own before the answer")
 def test_an_alarm_of_the_journal_does_not_break_the_json_of_status(
     journal: Path, pump: Simulator
 ) -> None:

@@ -159,25 +159,18 @@ def owned(device: Simulator, tmp_path: Path) -> Iterator[Simulator]:
         run.end()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="another spelling of the owned port gives exit code 4, and nothing stops"
-)
 @pytest.mark.parametrize("spelling", ["{url}?baud=115200", "serial://{port}"])
 def test_stop_reaches_the_owner_however_the_port_is_spelt(owned: Simulator, spelling: str) -> None:
     port = Path(owned.url.removeprefix("serial://")).resolve()
     assert cli("stop", "--device", spelling.format(url=owned.url, port=port)).code == 0
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an amplitude off the device's grid is sent and blamed on the device (5)"
-)
 def test_lowering_to_an_amplitude_between_two_steps_is_no_fault_of_the_device(
     owned: Simulator,
 ) -> None:
     assert cli("amplitude", "3.05 mA").code in (0, 2, 3)
 
 
-@pytest.mark.xfail(strict=True, reason="it says that no owner is running; a stimulator's is")
 def test_a_request_for_a_pump_does_not_deny_the_stimulators_owner(owned: Simulator) -> None:
     answer = cli("bolus", "0.1 mg", "--over", "10 min")
     assert answer.code != 0

@@ -222,5 +222,5 @@ def pump_sample(status: Reply) -> Sample:
             "reservoir_nL": status.reservoir,
             "patient_boluses": status.patient_boluses,
         },
-        alarms=tuple(status.alarms),
+        alarms=(*status.alarms, *(("free-flow",) if status.flow > CREDIBLE_FLOW else ())),
     )
