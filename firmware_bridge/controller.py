@@ -435,7 +435,8 @@ class Controller(ABC, Generic[P, C]):
             sample = await bring_to_safe_state(self.session, self._driver.sample, depth)
         except Uncertain as error:
             await self.note_stop(depth, confirmed=False)
-            raise Uncertain(f"{error} {self.by_itself}") from error
+            alone = f" {self.by_itself}" if isinstance(error.__cause__, LinkError) else ""
+            raise Uncertain(f"{error}{alone}") from error
         await self.note_stop(depth, confirmed=True)
         return sample
 
