@@ -24,9 +24,9 @@ from firmware_bridge.protocol.messages import (
     ProgramRead,
     Read,
     Reply,
-    Stop,
     StopDepth,
 )
+from firmware_bridge.safe_state import bring_to_safe_state
 from firmware_bridge.session import Result, Session, settlement
 from safety.alarms import Alarm
 from safety.commands import Command, CommandKind, Instant, Override, ProgramPump, ProgramStimulator
@@ -49,8 +49,6 @@ from safety.outputs import Output
 from safety.plan import PLAN_LIFE, PlanContent, confirm, plan_digest
 
 PROGRAMMING: tuple[CommandKind, ...] = ("program-stimulator", "program-pump")
-SAFE_STATE_POLLS = 50
-SAFE_STATE_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +97,6 @@ class Plan:
     def verdict(self) -> Verdict:
         """accepted, needs-reason or refused."""
         return verdict_of(self.findings)
-
-
-async def bring_to_safe_state(
-    session: Session, sample_of: Callable[[Reply], Sample], depth: StopDepth
-) -> Sample:
-    """Sends a stop and asks until the device's status shows its safe state.
-
-    Needs no configuration, no journal and no opened session. Raises Uncertain.
-    """
-    session.end_live()
-    try:
-        await session.lower(Stop(depth))
-        for _ in range(SAFE_STATE_POLLS):
-            sample = sample_of(await session.query(AskStatus(), Reply))
-            if sample.safe and not (depth == "flow" and sample.delivering):
-                return sample
-            await asyncio.sleep(SAFE_STATE_POLL_S)
-    except (LinkError, DeviceFault) as error:
-        raise Uncertain(f"the stop could not be confirmed: {error}") from error
-    raise Uncertain(
-        "the stop was answered, but the device does not show its safe state: take it off by hand"
-    )
 
 
 P = TypeVar("P", StimulatorProfile, PumpProfile)

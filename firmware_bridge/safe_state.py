@@ -1,0 +1,34 @@
+"""The way to a device's safe state, which needs nothing but the line to it."""
+
+import asyncio
+from collections.abc import Callable
+
+from device_profiles.errors import DeviceFault, LinkError, Uncertain
+from firmware_bridge.driver import Sample
+from firmware_bridge.protocol.messages import AskStatus, Reply, Stop, StopDepth
+from firmware_bridge.session import Session
+
+SAFE_STATE_POLLS = 50
+SAFE_STATE_POLL_S = 0.1
+
+
+async def bring_to_safe_state(
+    session: Session, sample_of: Callable[[Reply], Sample], depth: StopDepth
+) -> Sample:
+    """Sends a stop and asks until the device's status shows its safe state.
+
+    Needs no configuration, no journal and no opened session. Raises Uncertain.
+    """
+    session.end_live()
+    try:
+        await session.lower(Stop(depth))
+        for _ in range(SAFE_STATE_POLLS):
+            sample = sample_of(await session.query(AskStatus(), Reply))
+            if sample.safe and not (depth == "flow" and sample.delivering):
+                return sample
+            await asyncio.sleep(SAFE_STATE_POLL_S)
+    except (LinkError, DeviceFault) as error:
+        raise Uncertain(f"the stop could not be confirmed: {error}") from error
+    raise Uncertain(
+        "the stop was answered, but the device does not show its safe state: take it off by hand"
+    )
