@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from device_profiles.notation import (
+    mass_unit_for,
     write_concentration,
     write_count,
     write_current,
@@ -26,9 +27,11 @@ from device_profiles.notation import (
     write_width,
 )
 from device_profiles.quantities import (
+    DAY_MINUTES,
     DAY_MS,
     Milliseconds,
     NanogramsPerMillilitre,
+    NanoLitres,
     charge_per_phase,
     mass_of,
     mass_rate_of,
@@ -160,14 +163,15 @@ def _pump_rows(program: PumpProgram) -> list[Row]:
     first = program.drugs[0].concentration
     for step, after in zip_longest(program.basal, program.basal[1:]):
         until = after or program.basal[0]
-        minutes = (until.start - step.start) % 1_440 or 1_440
+        minutes = (until.start - step.start) % DAY_MINUTES or DAY_MINUTES
         rate = mass_rate_of(step.flow, first)
-        mass = mass_of(step.flow * minutes // 1_440, first)  # type: ignore[arg-type]
+        mass = mass_of(NanoLitres(step.flow * minutes // DAY_MINUTES), first)
+        unit = mass_unit_for(rate)  # one for all three figures, so that none is misread
         rows.append(
             (
                 f"basal from {write_minute_of_day(step.start)}",
-                f"{write_mass_rate(rate)} = {write_mass_rate_by_hour(rate)}; "
-                f"{write_mass(mass)} until {write_minute_of_day(until.start)} "
+                f"{write_mass_rate(rate, unit)} = {write_mass_rate_by_hour(rate, unit)}; "
+                f"{write_mass(mass, unit)} until {write_minute_of_day(until.start)} "
                 f"({write_flow(step.flow)})",
             )
         )

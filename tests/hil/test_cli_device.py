@@ -352,7 +352,7 @@ def test_the_plan_of_a_pump_shows_each_step_by_day_by_hour_and_as_a_mass(pump: S
     planned = cli("plan", INFUSION, "--device", pump.url, "--format", "json")
     shown = {change["setting"]: change["new"] for change in planned.json["changes"]}
     assert shown["basal from 07:00"].startswith("2.4 mg/day = 0.1 mg/h; 1.5 mg until 22:00")
-    assert shown["basal from 22:00"].startswith("1.8 mg/day = 0.075 mg/h; 675 mcg until 07:00")
+    assert shown["basal from 22:00"].startswith("1.8 mg/day = 0.075 mg/h; 0.675 mg until 07:00")
     assert shown["morphine: a day's basal"] == "2.175 mg"
     assert "2.775 mg" in shown["morphine: most in any 24 h, boluses included"]
 
