@@ -325,11 +325,6 @@ def write_impedance(value: Ohms) -> str:
     return f"{value} ohm"
 
 
-def write_area(value: SquareMicrometres) -> str:
-    """Square micrometres as mm2."""
-    return f"{_decimal(value, 1_000_000)} mm2"
-
-
 def write_slope(value: MicroAmpsPerSecond) -> str:
     """uA/s as mA/s."""
     return f"{_decimal(value, 1_000)} mA/s"
@@ -343,11 +338,6 @@ def write_charge_density(value: int) -> str:
 def write_charge_rate(value: int) -> str:
     """uC/s."""
     return f"{value} uC/s"
-
-
-def write_tolerance(value: PartsPerMillion) -> str:
-    """Parts per million as per cent."""
-    return f"{_decimal(value, 10_000)} %"
 
 
 def write_count(value: int) -> str:

@@ -90,16 +90,6 @@ def flow_of_bolus(volume: NanoLitres, over: Milliseconds) -> NanoLitresPerDay:
     return NanoLitresPerDay(divide_up(volume * DAY_MS, over))
 
 
-def volume_delivered(flow: NanoLitresPerDay, duration: Milliseconds) -> NanoLitres:
-    """The volume a flow delivers in a time, rounded up, toward counting more."""
-    return NanoLitres(divide_up(flow * duration, DAY_MS))
-
-
-def mass_delivered(rate: FemtogramsPerDay, duration: Milliseconds) -> Femtograms:
-    """The mass a mass rate delivers in a time, rounded up, toward counting more."""
-    return Femtograms(divide_up(rate * duration, DAY_MS))
-
-
 def widened(value: int, tolerance: PartsPerMillion) -> int:
     """A value plus its tolerance, rounded up (a pump's flow at the top of its accuracy)."""
     return divide_up(value * (MILLION + tolerance), MILLION)

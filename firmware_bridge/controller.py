@@ -201,9 +201,13 @@ class Controller(ABC, Generic[P, C]):
         """What the judge knows of this device."""
         return self.gate.state
 
+    def link_time(self) -> Milliseconds:
+        """Time since this controller was made, never scaled: for ages and time-outs."""
+        return Milliseconds((self._clock.monotonic_ns() - self._begun_ns) // NS_PER_MS)
+
     def now(self) -> Instant:
         """This moment on the judge's three clocks; therapy runs at the device's own speed."""
-        elapsed = (self._clock.monotonic_ns() - self._begun_ns) // NS_PER_MS
+        elapsed = self.link_time()
         therapy = elapsed * self.identity.speed
         return Instant(
             Milliseconds(self._slow_before + therapy),
@@ -275,7 +279,7 @@ class Controller(ABC, Generic[P, C]):
         foreign or expired digest), DeviceFault (it refused, or the read back differs),
         Uncertain, LinkError.
         """
-        stops = self.session.stops
+        stops = self.session.lowerings
         content = self._content(command, patient, await self.read_back())
         confirm(digest, content, Milliseconds(self._clock.wall_ms()))
         stops += await self._prepare_programming()
@@ -319,19 +323,20 @@ class Controller(ABC, Generic[P, C]):
     ) -> Result:
         """Judges, records, sends and settles one command.
 
-        ``stops`` is the session's count of stops when the person asked, now unless told: a stop
-        since then voids the command. ``proof`` is a last question to the device that must be
-        answered with yes. Raises Refused, DeviceFault, Uncertain, LinkError. A cancelled caller
-        leaves the intent unsettled: it counts as delivered until the device has been asked.
+        ``stops`` is the session's count of lowerings when the person asked, now unless told: a
+        stop or a lowering since then voids the command. ``proof`` is a last question to the
+        device that must be answered with yes. Raises Refused, DeviceFault, Uncertain, LinkError.
+        A cancelled caller leaves the intent unsettled: it counts as delivered until the device
+        has been asked.
         """
-        stops = self.session.stops if stops is None else stops
+        stops = self.session.lowerings if stops is None else stops
         ask = Ask(self.now(), self._settings.new_id(), command, patient, override)
         clearance = await self.gate.ask(ask)
         procedure = self._driver.procedure(clearance.intent)
 
         def why_void() -> str | None:
-            if self.session.stops != stops:
-                return "a stop came in between (SR-32)"
+            if self.session.lowerings != stops:
+                return "a stop or a lowering came in between (SR-32)"
             if self.now().slow - ask.at.slow > delivery_slack(self.state):
                 return f"it waited for more than {DELIVERY_SLACK} ms after it was judged (SR-14)"
             return None

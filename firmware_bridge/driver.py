@@ -11,7 +11,11 @@ from safety.outputs import Output
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the device can do for safety, so that delivery adapts instead of assuming."""
+    """What the device can do for safety.
+
+    Both families can do all that delivery relies on, so nothing adapts to it yet; a driver of a
+    lesser device declares here what it lacks.
+    """
 
     remembers_ids: bool
     lease: bool

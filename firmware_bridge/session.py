@@ -1,9 +1,9 @@
 """One conversation with one device: the only place that writes to a link.
 
 Requests carry a sequence number that the reply echoes; several may be under way at once. Queries
-are repeated on silence. Therapy is written once, only against a Clearance and after the last
-look; when its reply is lost the device is asked what became of the id. Stop is written at once,
-whatever else is under way.
+are repeated on silence. Therapy is written once, only against a Clearance and after the last look
+(a Renewal only while a cleared output is live); when its reply is lost the device is asked what
+became of the id. Stop is written at once, whatever else is under way.
 """
 
 import asyncio
@@ -36,7 +36,6 @@ from firmware_bridge.protocol.messages import (
     Refused,
     Renewal,
     Reply,
-    Stop,
     TherapyRequest,
 )
 from safety.clearance import Clearance, ClearanceError
@@ -98,12 +97,12 @@ class Session:
         self._recent: deque[tuple[str, bytes]] = deque(maxlen=FRAMES_KEPT)
         self._therapy_turn = asyncio.Lock()
         self._live: Clearance | None = None
-        self._stops = 0
+        self._lowerings = 0
 
     @property
-    def stops(self) -> int:
-        """How many stops this session has sent: one voids whatever was granted before it."""
-        return self._stops
+    def lowerings(self) -> int:
+        """How many stops and lowerings this session has sent: each voids what was asked before."""
+        return self._lowerings
 
     @property
     def url(self) -> str:
@@ -160,11 +159,10 @@ class Session:
     async def lower(self, request: DeEscalation) -> Reply:
         """Sends a request of the closed list at once and repeats it until it is answered.
 
-        Nothing waits in front of it and nothing can refuse it on this side. Ends a running
-        output's lease. Raises DeviceSilent or LinkLost when no answer comes.
+        Nothing waits in front of it and nothing can refuse it on this side; what was asked for
+        before and has not been sent is void. Raises DeviceSilent or LinkLost when no answer comes.
         """
-        if isinstance(request, Stop):
-            self._stops += 1
+        self._lowerings += 1
         for _ in range(STOP_ATTEMPTS):
             reply = await self._exchange(request)
             if reply is not None:

@@ -11,6 +11,7 @@ from device_profiles.errors import (
     NeuraxisError,
     OwnerError,
     Refused,
+    Uncertain,
     UsageError,
 )
 from device_profiles.quantities import Femtograms, MicroAmps, Milliseconds
@@ -244,23 +245,26 @@ def findings_of(answer: Answer) -> tuple[Finding, ...]:
 
 
 async def ask_owner(owner: OwnerRecord, request: Request) -> Answer:
-    """Asks a running owner; raises OwnerError when it is gone or does not answer."""
+    """Asks a running owner; raises OwnerError when it is gone.
+
+    Raises Uncertain when it took the request and never said what became of it.
+    """
+    sent = False
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             reader, writer = await asyncio.open_unix_connection(owner.socket, limit=MAX_LINE)
             try:
                 writer.write(request.model_dump_json().encode() + b"\n")
+                sent = True
                 await writer.drain()
                 line = await reader.readline()
             finally:
                 writer.close()
         return Answer.model_validate_json(line)
-    except TimeoutError as error:
-        raise OwnerError(
-            f"process {owner.pid}, which owns {owner.serial}, did not answer within "
-            f"{ANSWER_TIMEOUT_S:.0f} s"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise OwnerError(
-            f"process {owner.pid}, which owns {owner.serial}, cannot be reached: {error}"
-        ) from error
+    except (OSError, ValueError) as error:  # TimeoutError is an OSError
+        what = f"process {owner.pid}, which owns {owner.serial}, does not answer: {error!r}"
+        if sent and not isinstance(request, StatusRequest):
+            raise Uncertain(
+                f"{what}; it is not known whether it was carried out: look at the device"
+            ) from error
+        raise OwnerError(what) from error

@@ -110,7 +110,7 @@ async def _start(
 ) -> None:
     therapy = check.therapy
     assert isinstance(therapy, StimulationTherapy)
-    stops = controller.session.stops
+    stops = controller.session.lowerings
     require_not_stopped(controller)
     ohms = await controller.measure(override)
     display.say(f"impedances: {min(ohms)} to {max(ohms)} ohm on {len(ohms)} contacts")

@@ -14,6 +14,7 @@ from safety.monitor import (
     UNDER_DELIVERY_AFTER,
     PumpReading,
     StimulatorReading,
+    alarms_of_device,
     basal_flow_at,
     judge_pump,
     judge_stimulator,
@@ -57,8 +58,10 @@ class Watch:
 
     async def once(self) -> Watched:
         """Takes and judges one sample."""
+        asked = self._controller.link_time()
         sample = await self._controller.sample()
-        alarms = self._judge(sample)
+        age = Milliseconds(self._controller.link_time() - asked)
+        alarms = self._judge(sample, age)
         self.faults |= {alarm.code: alarm for alarm in alarms if alarm.priority != "LOW"}
         known = {alarm.code for alarm in self._active}
         for alarm in alarms:
@@ -74,18 +77,16 @@ class Watch:
             return self._controller.profile.poll
         return STIMULATOR_POLL
 
-    def _judge(self, sample: Sample) -> tuple[Alarm, ...]:
+    def _judge(self, sample: Sample, age: Milliseconds) -> tuple[Alarm, ...]:
         if isinstance(self._controller, PumpController):
-            return self._judge_pump(self._controller, sample)
+            return self._judge_pump(self._controller, sample, age)
         state = self._controller.state
         amplitudes = tuple(
             MicroAmps(value)
             for name, value in sample.values.items()
             if name.endswith("_amplitude_uA")
         )
-        reading = StimulatorReading(
-            sample.delivering, amplitudes, sample.alarms, age=Milliseconds(0)
-        )
+        reading = StimulatorReading(sample.delivering, amplitudes, sample.alarms, age=age)
         granted = self._granted(self._controller.now().fast, state.running)
         return judge_stimulator(granted, reading, Milliseconds(4 * STIMULATOR_POLL))
 
@@ -101,17 +102,19 @@ class Watch:
         falling = [s.amplitudes for _, s in self._lately if s.program == running.program]
         return replace(running, amplitudes=tuple(map(max, zip(*falling, strict=True))))
 
-    def _judge_pump(self, controller: PumpController, sample: Sample) -> tuple[Alarm, ...]:
+    def _judge_pump(
+        self, controller: PumpController, sample: Sample, age: Milliseconds
+    ) -> tuple[Alarm, ...]:
         program = controller.state.pump_program
         if program is None or sample.state == "halted":
             self._readings.clear()
-            return ()
+            return alarms_of_device(sample.alarms)
         reading = PumpReading(
             sample.clock,
             NanoLitres(sample.values["delivered_nL"]),
             sample.values["patient_boluses"],
             sample.alarms,
-            age=Milliseconds(0),
+            age=age,
             bolus_runs=sample.values["flow_nL_per_day"] > basal_flow_at(program, sample.clock),
         )
         if self._judged_program != program:

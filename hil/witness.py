@@ -167,13 +167,6 @@ def mass_at_tip(lines: Sequence[Line], drug: str) -> Cumulative:
     )
 
 
-def volume_pumped(lines: Sequence[Line]) -> Cumulative:
-    """The volume that has left the pump, nL."""
-    return Cumulative(
-        tuple(line["t_ms"] for line in lines), tuple(line["volume_nL"] for line in lines)
-    )
-
-
 def lines_of(lines: Iterable[Line], contact: str) -> list[Line]:
     """The lines of one contact."""
     return [line for line in lines if line["contact"] == contact]

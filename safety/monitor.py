@@ -69,7 +69,7 @@ def judge_stimulator(
     running: Stimulation | None, reading: StimulatorReading, stale_after: Milliseconds
 ) -> tuple[Alarm, ...]:
     """Alarms of one reading of a stimulator, highest first (SR-52, SR-54)."""
-    alarms = [*_stale(reading.age, stale_after), *_of_the_device(reading.alarms)]
+    alarms = [*_stale(reading.age, stale_after), *alarms_of_device(reading.alarms)]
     if running is None and (reading.on or any(reading.amplitudes)):
         text = "the stimulator's output is on, and nobody started it"
         alarms.append(Alarm("delivery-without-intent", "HIGH", "SR-54", text))
@@ -98,7 +98,7 @@ def judge_pump(
     that runs its basal throughout is judged for too little.
     """
     stale_after = Milliseconds(3 * profile.poll)
-    alarms = [*_stale(now.age, stale_after), *_of_the_device(now.alarms, program.stop_policy)]
+    alarms = [*_stale(now.age, stale_after), *alarms_of_device(now.alarms, program.stop_policy)]
     delivered = now.delivered - first.delivered
     if delivered < 0 or now.clock < first.clock:
         text = "the pump's odometer or clock went backwards: what it says cannot be trusted"
@@ -174,11 +174,12 @@ def _stale(age: Milliseconds, stale_after: Milliseconds) -> list[Alarm]:
     return [Alarm("telemetry-stale", "MEDIUM", "SR-52", text)]
 
 
-def _of_the_device(names: Sequence[str], policy: StopPolicy | None = None) -> list[Alarm]:
-    return [
+def alarms_of_device(names: Sequence[str], policy: StopPolicy | None = None) -> tuple[Alarm, ...]:
+    """A device's own alarms with their priorities; ``policy`` is that of the drug in a pump."""
+    return by_priority(
         Alarm(name, _priority_of(name, policy), "SR-55", f"the device reports: {name}")
         for name in names
-    ]
+    )
 
 
 def _priority_of(name: str, policy: StopPolicy | None) -> Priority:

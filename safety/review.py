@@ -30,8 +30,9 @@ from safety.rules_stimulation import STIMULATION_RULES, driven_contacts
 NOT_JUDGED_STIMULATION = ("SR-22", "SR-25", "SR-44", "SR-47")
 """Rules of a stimulator that need the device: read back, identity, old ceilings, impedances."""
 
-NOT_JUDGED_INFUSION = ("SR-22", "SR-25")
-"""Rules of a pump that always need the device; `not_judged_infusion` adds those that may."""
+NOT_JUDGED_INFUSION = ("SR-12", "SR-14", "SR-22", "SR-25")
+"""Rules of a pump that always need the device (what is in its line, what it gave, read back, who
+it is); `not_judged_infusion` adds those that may."""
 
 _PATH = re.compile(r"[^.\[\]]+|\[\d+\]")
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from cobs import cobs
 
-DELIMITER = 0
 MAX_BODY = 4_096
 """Bytes of a body, CRC excluded; a longer run without a zero byte is dropped as noise."""
 CRC_BYTES = 4

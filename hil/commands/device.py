@@ -1,7 +1,8 @@
 """`status`, `stop`, `bolus`, `amplitude`, `switch`, `impedance`: requests to a device's owner."""
 
+import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,13 @@ import typer
 from pydantic import ValidationError
 from rich.text import Text
 
-from device_profiles.errors import NeuraxisError, OwnerError, UsageError
+from device_profiles.errors import (
+    LinkError,
+    NeuraxisError,
+    OwnerError,
+    Uncertain,
+    UsageError,
+)
 from device_profiles.notation import parse_current, parse_duration, parse_mass
 from firmware_bridge.clock import RealClock
 from firmware_bridge.links.url import parse_url
@@ -32,10 +39,10 @@ from hil.commands.shell import (
     print_json,
     tell,
 )
-from hil.exit_codes import DONE, REFUSED
+from hil.exit_codes import DONE, REFUSED, code_of, severest
 from hil.live_view import TerminalDisplay
 from hil.owner import find_owner, own, stop_without_owner
-from hil.places import Places
+from hil.places import OwnerRecord, Places
 from hil.requests import (
     AmplitudeRequest,
     Answer,
@@ -63,7 +70,7 @@ def _request(
     """Sends a request to the running owner; with --device and no owner, becomes one briefly."""
 
     async def main(clock: RealClock) -> int:
-        answer = await _answer(request, device, family, places(journal), clock, form)
+        answer = await _answer(request, device, family, places(journal), clock)
         if form is Format.JSON:
             print_json({"code": answer.code, "text": answer.text, **answer.data})
         elif answer.code != DONE:
@@ -77,16 +84,34 @@ def _request(
     interruptible(form, main)
 
 
+async def _stop_all(owners: Sequence[OwnerRecord], request: StopRequest) -> Answer:
+    """Stops every device that is owned on this machine, all at once; the severest answer counts."""
+
+    async def stop_one(owner: OwnerRecord) -> Answer:
+        try:
+            return await ask_owner(owner, request)
+        except NeuraxisError as error:
+            return Answer(code=code_of(error), text=str(error))
+
+    answers = await asyncio.gather(*(stop_one(owner) for owner in owners))
+    text = "; ".join(f"{o.serial}: {a.text}" for o, a in zip(owners, answers, strict=True))
+    states = {o.serial: a.data.get("state") for o, a in zip(owners, answers, strict=True)}
+    return Answer(
+        code=severest(*(answer.code for answer in answers)), text=text, data={"states": states}
+    )
+
+
 async def _answer(
     request: Request,
     device: str | None,
     family: str | None,
     where: Places,
     clock: RealClock,
-    form: Format,
 ) -> Answer:
     url = None if device is None else parse_url(device)
     try:
+        if isinstance(request, StopRequest) and url is None and len(where.owners()) > 1:
+            return await _stop_all(where.owners(), request)
         owner = find_owner(where, url, family)
     except OSError:
         if not isinstance(request, StopRequest):
@@ -102,7 +127,12 @@ async def _answer(
         )
     display = TerminalDisplay(errors(), as_json=False)
     if isinstance(request, StopRequest):
-        return await stop_without_owner(url, where, clock, request.depth, display.sound)
+        try:
+            return await stop_without_owner(url, where, clock, request.depth, display.sound)
+        except OwnerError:
+            raise
+        except LinkError as error:
+            raise Uncertain(f"the stop could not be confirmed: {error}") from error
     async with own(url, where, clock, display.sound) as controller:
         return await serve(controller, request)
 

@@ -38,6 +38,7 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
         The pump's program is read back first: a bolus is judged by what is really in the pump.
         Raises as `carry_out`.
         """
+        stops = self.session.lowerings
         program = self.state.pump_program
         if program is None or not await self._read_back_equals((program,)):
             raise Refused(
@@ -46,7 +47,7 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
             )
         volume = volume_for(dose, program.drugs[0].concentration)
         command = GiveBolus(BolusOutput(volume, over), self.profile)
-        return await self.carry_out(command, self.state.patient or "none", override)
+        return await self.carry_out(command, self.state.patient or "none", override, stops=stops)
 
     async def progress_of(self, intent_id: int) -> OutcomeOf:
         """How far the bolus of an intent has come, by the pump's own count."""

@@ -86,13 +86,14 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
 
     async def measure(self, override: Override | None = None) -> tuple[Ohms, ...]:
         """Measures each contact; the output must be off. Ohms of E1, E2, …"""
+        stops = self.session.lowerings
         await self.sample()
         test = self.profile.impedance
         pulses = ImpedancePulses(
             self.profile.contacts, test.test_current, test.test_width, test.test_pulses
         )
         command = MeasureImpedance(pulses, self.profile)
-        result = await self.carry_out(command, self.state.patient or NOBODY, override)
+        result = await self.carry_out(command, self.state.patient or NOBODY, override, stops=stops)
         found = await self.session.query(AskImpedance(), Impedances)
         if found.id != result.intent_id or len(found.ohms) != self.profile.contacts:
             raise DeviceFault(
@@ -104,7 +105,7 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
 
     async def switch(self, name: str, override: Override | None = None) -> Result:
         """Ramps the running program to zero, then another one up; the stimulator must be on."""
-        stops = self.session.stops
+        stops = self.session.lowerings
         program = self.program_named(name)
         await self.sample()
         if self.state.running is None:
@@ -131,12 +132,12 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         wanted[_only_area(running, area)] = amplitude
         amplitudes = tuple(wanted)
         if all(new <= old for new, old in zip(amplitudes, running.amplitudes, strict=True)):
-            return await self._lower(running, amplitudes)
+            return await self._lower(amplitudes)
         changed = replace(running, amplitudes=amplitudes)
         command = ChangeAmplitude(changed, self.profile)
         return await self.carry_out(command, self.state.patient or NOBODY, override, live=True)
 
-    async def _lower(self, running: Stimulation, amplitudes: tuple[MicroAmps, ...]) -> Result:
+    async def _lower(self, amplitudes: tuple[MicroAmps, ...]) -> Result:
         step = self.profile.amplitude_step
         if any(amplitude % step for amplitude in amplitudes):
             raise Refused(f"this device sets amplitudes in steps of {write_current(step)} (SR-40)")
