@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from device_profiles.errors import (
-    LinkError,
+    DeviceSilent,
+    LinkLost,
     NeuraxisError,
     OwnerError,
     Uncertain,
@@ -129,9 +130,7 @@ async def _answer(
     if isinstance(request, StopRequest):
         try:
             return await stop_without_owner(url, where, clock, request.depth, display.sound)
-        except OwnerError:
-            raise
-        except LinkError as error:
+        except (DeviceSilent, LinkLost) as error:
             raise Uncertain(f"the stop could not be confirmed: {error}") from error
     async with own(url, where, clock, display.sound) as controller:
         return await serve(controller, request)

@@ -42,6 +42,8 @@ PARSERS: dict[str, Callable[[str], int]] = {
     "minute_of_day": notation.parse_minute_of_day,
     "hundredths": notation.parse_hundredths,
 }
+ONLY_READ = {"area", "tolerance"}
+"""Quantities of a profile that no message writes back."""
 LARGEST = {"share": 999, "minute_of_day": 1_439, "hundredths": 9_999}
 
 
@@ -238,7 +240,7 @@ def test_any_near_miss_is_a_quantity_or_a_refusal(kind: str, text: str) -> None:
     assert value >= 0 or kind == "share"
 
 
-@given(kind=st.sampled_from(sorted(PARSERS)), data=st.data())
+@given(kind=st.sampled_from(sorted(PARSERS.keys() - ONLY_READ)), data=st.data())
 def test_what_is_written_is_read_back_as_the_same_integer(kind: str, data: st.DataObject) -> None:
     largest = LARGEST.get(kind, 999_999_999)
     value = data.draw(st.integers(0, largest))

@@ -536,6 +536,24 @@ async def test_a_start_that_waits_for_the_disk_is_not_sent_after_a_stop() -> Non
 
 
 @pytest.mark.requirement("SR-32")
+async def test_a_raise_that_waits_for_the_disk_is_not_sent_after_a_lowering() -> None:
+    async with road("stimulator") as bench:
+        bench.clock = SlowDisk(bench.clock)
+        controller = await on(bench)
+        async with kept_alive(controller):
+            await rise(3)
+            raising = asyncio.ensure_future(
+                failure(controller.set_amplitude(None, MicroAmps(5_500)))
+            )
+            await rise(0.01)
+            await controller.set_amplitude(None, MicroAmps(1_000))
+            assert isinstance(await raising, Refused)
+            await rise(2)
+            assert bench.link.count(SetAmplitude) == 0
+            assert flowing(bench.truth.lines)["E3"] == -1_000
+
+
+@pytest.mark.requirement("SR-32")
 async def test_a_stop_in_the_middle_of_a_switch_is_the_last_word() -> None:
     async with road("stimulator") as bench:
         controller = await on(bench)
