@@ -2,6 +2,8 @@
 
 import os
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -23,6 +25,26 @@ app = typer.Typer(
     "safety, 4 link or second owner, 5 device fault, 6 outcome uncertain or stop not confirmed, "
     "130/143 interrupted with the safe state confirmed.",
 )
+
+
+def show_version(wanted: bool) -> None:
+    """Prints the version and ends, before a command is looked for."""
+    if wanted:
+        print(f"neuraxis {metadata.version('neuraxis')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """What stands before every command."""
+
 
 for command in (
     files.check,

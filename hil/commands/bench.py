@@ -24,7 +24,10 @@ journal_app = typer.Typer(no_args_is_help=True, help="Read a journal.", rich_mar
 
 
 def devices(form: FormatOption = Format.TEXT) -> None:
-    """List serial ports and USB devices with what they are; opens none of them."""
+    """List serial ports, USB devices and owners.
+
+    Opens none of them.
+    """
 
     def work() -> int:
         found = discover()
@@ -83,9 +86,9 @@ def simulate(
         Path | None, typer.Option("--faults", metavar="FILE", help="What goes wrong, and when.")
     ] = None,
 ) -> None:
-    """Simulate a device until Ctrl-C: physics, firmware and faults, behind a port of its own.
+    """Simulate a device until Ctrl-C.
 
-    Prints one line of JSON when the device can be reached.
+    Physics, firmware and faults, behind a port of its own. Prints one line of JSON when the device can be reached.
     """
 
     async def main() -> None:

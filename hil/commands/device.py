@@ -139,7 +139,7 @@ async def _answer(
 def status(
     device: DeviceOption = None, form: FormatOption = Format.TEXT, journal: JournalOption = None
 ) -> None:
-    """How the device is: state, output, alarms, what is not settled."""
+    """Show state, output, alarms, and what is not settled."""
     _request(StatusRequest(), device, None, journal, form, _show_status)
 
 
@@ -172,8 +172,11 @@ def stop(
     form: FormatOption = Format.TEXT,
     journal: JournalOption = None,
 ) -> None:
-    """Bring the device to its safe state: a stimulator to zero; a pump ends boluses and follows
-    its drug's policy. Never refused by a limit or a journal."""
+    """Bring a device to its safe state.
+
+    A stimulator goes to zero; a pump ends boluses and follows its drug's policy. Never refused by
+    a limit or a journal. Without --device every owned device on this machine is stopped.
+    """
     if flow and not yes:
         errors().print(Text(WITHDRAWAL))
         print("Halt the flow? Type yes: ", end="", flush=True)
@@ -199,7 +202,10 @@ def bolus(
     form: FormatOption = Format.TEXT,
     journal: JournalOption = None,
 ) -> None:
-    """Deliver one bolus on top of a pump's verified basal, if every window has room."""
+    """Deliver one bolus on top of a pump's basal.
+
+    Only on a verified program, and only if every window has room.
+    """
     request = _built(
         form,
         lambda: BolusRequest(
@@ -222,7 +228,10 @@ def amplitude(
     form: FormatOption = Format.TEXT,
     journal: JournalOption = None,
 ) -> None:
-    """Change the amplitude of the running program; lowering is never refused."""
+    """Change the amplitude of the running program.
+
+    A raise is judged; lowering is never refused.
+    """
     request = _built(
         form,
         lambda: AmplitudeRequest(
@@ -242,7 +251,10 @@ def switch(
     form: FormatOption = Format.TEXT,
     journal: JournalOption = None,
 ) -> None:
-    """Ramp the running program to zero, then another one of the file up."""
+    """Change to another program of the file.
+
+    Ramps the running program to zero, then the other one up.
+    """
     request = _built(form, lambda: SwitchRequest(program=program, reason=_reason(override, reason)))
     _request(request, device, "stimulator", journal, form)
 
@@ -254,7 +266,10 @@ def impedance(
     form: FormatOption = Format.TEXT,
     journal: JournalOption = None,
 ) -> None:
-    """Measure every contact; the output must be off. It drives pulses, so it is judged too."""
+    """Measure every contact's impedance.
+
+    The output must be off. It drives pulses, so it is judged too.
+    """
     request = _built(form, lambda: ImpedanceRequest(reason=_reason(override, reason)))
     _request(request, device, "stimulator", journal, form, _show_impedances)
 

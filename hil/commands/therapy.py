@@ -45,9 +45,10 @@ def plan(
     journal: JournalOption = None,
     formulary: FormularyOption = None,
 ) -> None:
-    """Show old and new side by side, with the digest that `apply --confirm` takes for 10 minutes.
+    """Show what applying a file would change, and its digest.
 
-    Nothing is changed: the device is only asked.
+    Old and new stand side by side; `apply --confirm` takes the digest for 10 minutes. Nothing is
+    changed: the device is only asked.
     """
     checked = readable(file, formulary, form)
 
@@ -86,9 +87,9 @@ def apply(
     journal: JournalOption = None,
     formulary: FormularyOption = None,
 ) -> None:
-    """Program the device with a file and exit: a pump delivers on, a stimulator stays off.
+    """Program a device with a file, and exit.
 
-    Without --confirm the plan is shown and a person is asked.
+    A pump delivers on, a stimulator holds the program with its output off. Without --confirm the plan is shown and a person is asked.
     """
     checked = readable(file, formulary, form)
 
@@ -168,9 +169,9 @@ def run(
     journal: JournalOption = None,
     formulary: FormularyOption = None,
 ) -> None:
-    """Plan, confirm, apply, start and watch live; ends in the device's safe state.
+    """Take a file all the way and watch it live.
 
-    Without --device the bundled simulator is started. The end (time, Ctrl-C, SIGTERM) leaves a
+    Plan, confirm, apply, start, watch; the end is the device's safe state. Without --device the bundled simulator is started. The end (time, Ctrl-C, SIGTERM) leaves a
     stimulator at zero, and a pump on its basal with boluses closed.
     """
     checked = readable(file, formulary, form)

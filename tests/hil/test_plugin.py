@@ -373,9 +373,10 @@ def simulator(family: str, truth: Path) -> Iterator[str]:
 def test_devices_behind_urls_serve_the_fixtures_of_their_families(
     inner: pytest.Pytester, tmp_path: Path
 ) -> None:
+    truth = tmp_path / "stimulator.jsonl"
     inner.makepyfile(
         f"""
-        import time
+        from pathlib import Path
 
         import pytest
         from device_profiles.errors import Refused, UsageError
@@ -383,7 +384,9 @@ def test_devices_behind_urls_serve_the_fixtures_of_their_families(
         def test_stimulator(stimulator):
             stimulator.apply({str(STIMULATION)!r})
             stimulator.start()
-            time.sleep(2.5)  # longer than the lease, as an oscilloscope may take
+            # Busy for longer than the lease, as an oscilloscope may be: until 2.8 mA flow.
+            while '"E3", "amplitude_uA": -2800' not in Path({str(truth)!r}).read_text():
+                pass
             assert stimulator.wait("200 ms").state == "rising"
             raise RuntimeError("in the middle of it")
 
