@@ -88,7 +88,8 @@ def simulate(
 ) -> None:
     """Simulate a device until Ctrl-C.
 
-    Physics, firmware and faults, behind a port of its own. Prints one line of JSON when the device can be reached.
+    Physics, firmware and faults, behind a port of its own. Prints one line of JSON when the
+    device can be reached.
     """
 
     async def main() -> None:

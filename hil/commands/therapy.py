@@ -89,7 +89,8 @@ def apply(
 ) -> None:
     """Program a device with a file, and exit.
 
-    A pump delivers on, a stimulator holds the program with its output off. Without --confirm the plan is shown and a person is asked.
+    A pump delivers on, a stimulator holds the program with its output off. Without --confirm
+    the plan is shown and a person is asked.
     """
     checked = readable(file, formulary, form)
 
@@ -171,8 +172,9 @@ def run(
 ) -> None:
     """Take a file all the way and watch it live.
 
-    Plan, confirm, apply, start, watch; the end is the device's safe state. Without --device the bundled simulator is started. The end (time, Ctrl-C, SIGTERM) leaves a
-    stimulator at zero, and a pump on its basal with boluses closed.
+    Plan, confirm, apply, start, watch; the end is the device's safe state. Without --device the
+    bundled simulator is started. The end (time, Ctrl-C, SIGTERM) leaves a stimulator at zero,
+    and a pump on its basal with boluses closed.
     """
     checked = readable(file, formulary, form)
 
