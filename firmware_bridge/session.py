@@ -342,7 +342,7 @@ class Session:
                 continue
             self.counts.received += 1
             future.set_result(message)
-        self.counts.damaged = self._decoder.counts.damaged
+        self.counts.damaged = self._decoder.counts.damaged + self._decoder.counts.oversized
 
     def lost(self, error: LinkError) -> None:
         """Learns that the link is gone."""

@@ -176,6 +176,7 @@ async def _status(controller: AnyController) -> Answer:
                 {"id": intent.id, "command": intent.command} for intent in state.unsettled
             ],
             "latched": state.latched,
+            "link": asdict(controller.session.counts),
             "clock_change": next_clock_change(state.timezone, wall_now()),
         },
     )

@@ -62,11 +62,12 @@ class Gate:
             _, effects = step(self._state, ask)
             (effect,) = effects
             assert isinstance(effect, Record)
-            if not isinstance(effect.event, Intended):
-                self._note(effect.event)
-                _, refusals = step(self._state, effect.event)
-                raise _refusal(refusals)
-            return Clearance(await self._commit(effect.event, ask.at))
+            if effect.durable:
+                assert isinstance(effect.event, Intended)
+                return Clearance(await self._commit(effect.event, ask.at))
+            self._note(effect.event)
+            _, refusals = step(self._state, effect.event)
+            raise _refusal(refusals)
 
     async def tell(self, event: Event) -> None:
         """Takes in what happened; the entry is written now and reaches the disk soon.

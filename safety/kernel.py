@@ -217,8 +217,7 @@ def judge(state: State, ask: Ask) -> tuple[Finding, ...]:
         case MeasureImpedance():
             findings += judge_impedance_pulses(state.running, command.pulses, command.profile)
         case ProgramPump():
-            limits, limit_findings = pump_limits(command.therapy, command.formulary)
-            findings += limit_findings
+            limits, _ = pump_limits(command.therapy, command.formulary)
             findings += review_infusion(
                 command.program,
                 command.therapy,

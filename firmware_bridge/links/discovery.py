@@ -55,11 +55,6 @@ def discover(ports: Iterable[Any] | None = None, backend: Any = None) -> Discove
     return Discovery((*found, *(_usb_device(device) for device in devices)))
 
 
-def find_devices() -> tuple[FoundDevice, ...]:
-    """The devices of `discover`, without its notes."""
-    return discover().devices
-
-
 def _device_of(port: Any) -> str:
     return str(port.device)
 

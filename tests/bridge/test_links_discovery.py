@@ -7,7 +7,7 @@ from serial.tools.list_ports_common import ListPortInfo
 from usb_backend import VirtualBus, VirtualUsbDevice
 
 from firmware_bridge.links import usb_link
-from firmware_bridge.links.discovery import NO_LIBUSB, FoundDevice, discover, find_devices
+from firmware_bridge.links.discovery import NO_LIBUSB, FoundDevice, discover
 from firmware_bridge.links.url import parse_url
 
 
@@ -63,4 +63,4 @@ def test_without_libusb_there_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_machines_own_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usb_link, "bundled_backend", VirtualBus)
-    assert all(parse_url(device.url) for device in find_devices())
+    assert all(parse_url(device.url) for device in discover().devices)

@@ -41,9 +41,8 @@ PumpState = Literal["empty-program", "running", "held", "halted"]
 
 
 class Press(Stored):
-    """A granted press: when its bolus began and when it is over, therapy ms."""
+    """A granted press: when its bolus is over, therapy ms."""
 
-    began: int
     over: int
 
 
@@ -101,7 +100,7 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         elif len(memory.presses) >= button.max_per_24h:
             reason = "count"
         else:
-            memory.presses.append(Press(began=now, over=now + button.over))
+            memory.presses.append(Press(over=now + button.over))
             memory.granted += 1
             memory.locked_until = now + button.lockout
             self.body.begin_bolus("patient", button.volume, button.over)
