@@ -95,6 +95,7 @@ async def run_therapy(
     require_admissible(plan, options.override)
     if not await options.confirm(plan):
         raise Refused("not confirmed: nothing was sent")
+    require_not_stopped(controller)
     try:
         result = await apply_plan(controller, check, plan.digest, options.override)
         display.say(f"applied: {result.evidence}")
@@ -123,7 +124,7 @@ async def _start(
 def require_not_stopped(controller: AnyController) -> None:
     """Raises Refused once a person has stopped the device from another terminal."""
     if controller.stopped.is_set():
-        raise Refused("stopped by another terminal before it started: nothing flows")
+        raise Refused("stopped by another terminal meanwhile: nothing is started (SR-32)")
 
 
 async def _watch(
