@@ -21,6 +21,7 @@ from firmware_bridge.protocol.messages import (
     AskStatus,
     Identity,
     MessageError,
+    OutcomeOf,
     ProgramRead,
     Read,
     Reply,
@@ -41,14 +42,22 @@ from safety.events import (
     Unverified,
 )
 from safety.events import Stopped as StoppedEvent
+from safety.fold import PROGRAMMING
 from safety.gate import Gate
 from safety.journal import SCHEMA, Anchor, Disk, open_journal, slow_time_at_end
-from safety.kernel import DELIVERY_SLACK, Ask, State, delivery_slack
+from safety.kernel import Ask
 from safety.limits import PumpLimits
 from safety.outputs import Output
 from safety.plan import PLAN_LIFE, PlanContent, confirm, plan_digest
+from safety.state import DELIVERY_SLACK, State, delivery_slack
 
-PROGRAMMING: tuple[CommandKind, ...] = ("program-stimulator", "program-pump")
+NEEDS_FRESH_STATE: tuple[CommandKind, ...] = (
+    "start-stimulation",
+    "change-amplitude",
+    "give-bolus",
+    "prime",
+)
+"""Commands that are judged by what the device shows just now (SR-52)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,7 @@ class Controller(ABC, Generic[P, C]):
         self._slow_before = Milliseconds(0)
         self._disk: Disk | None = None
         self._gate: Gate | None = None
+        self._seen: Milliseconds | None = None
         self.stopped = asyncio.Event()
         """Set once a person has stopped the device, from whichever terminal."""
 
@@ -142,7 +152,7 @@ class Controller(ABC, Generic[P, C]):
         self._gate = Gate(opened.journal, opened.events, self._clock.offload, self._settings.sound)
         problem = opened.problem or self._why_foreign(opened.events)
         if problem is not None:
-            await self.gate.latch(f"the journal cannot be trusted: {problem}", self.now())
+            await self.gate.distrust(f"the journal cannot be trusted: {problem}", self.now())
         elif not opened.events:
             await self.gate.tell(
                 Opened(
@@ -160,9 +170,14 @@ class Controller(ABC, Generic[P, C]):
         delivering = (await self.sample()).delivering
         await self.gate.tell(Connected(self.now(), self.identity, self._boot, delivering))
         verified, held = self.verified_outputs(), await self.read_back()
+        programs = self.programs_in(held)
         is_news = bool(verified) or (bool(held) and not self.state.unknown_program)
-        if is_news and self.programs_in(held) != verified:
+        if is_news and programs != verified:
             await self._unverified(0, "on connecting, the device holds another program", bool(held))
+        await self.found(programs or ())
+
+    async def found(self, programs: tuple[Output, ...]) -> None:
+        """Takes note of what the device was found to hold, where that matters to its family."""
 
     async def settle(self, intent: Intended) -> Result:
         """Asks the device what became of an intent, records it and returns it. Raises LinkError.
@@ -259,6 +274,7 @@ class Controller(ABC, Generic[P, C]):
     async def plan(self, command: C, patient: str) -> Plan:
         """What applying this command would change, and every objection; sends only queries."""
         content = self._content(command, patient, await self.read_back())
+        command = await self.with_evidence(command)
         made = Milliseconds(self._clock.wall_ms() // 1_000 * 1_000)
         return Plan(
             self.identity,
@@ -284,12 +300,16 @@ class Controller(ABC, Generic[P, C]):
         confirm(digest, content, Milliseconds(self._clock.wall_ms()))
         stops += await self._prepare_programming()
         return await self.carry_out(
-            command,
+            await self.with_evidence(command),
             patient,
             override,
             stops=stops,
             proof=lambda: self._read_back_equals(content.outputs),
         )
+
+    async def with_evidence(self, command: C) -> C:
+        """The command with what the device says of itself just now, where rules ask for it."""
+        return command
 
     async def _prepare_programming(self) -> int:
         """Lowers what a family must lower before its program may change; its count of stops."""
@@ -330,7 +350,9 @@ class Controller(ABC, Generic[P, C]):
         has been asked.
         """
         stops = self.session.lowerings if stops is None else stops
-        ask = Ask(self.now(), self._settings.new_id(), command, patient, override)
+        if command.kind in NEEDS_FRESH_STATE:
+            await self.sample()
+        ask = Ask(self.now(), self._settings.new_id(), command, patient, override, self._seen)
         clearance = await self.gate.ask(ask)
         procedure = self._driver.procedure(clearance.intent)
 
@@ -372,9 +394,14 @@ class Controller(ABC, Generic[P, C]):
             await self._unverified(intent_id, result.evidence, await self._holds_something())
             return
         await self.gate.tell(Settled(self.now(), intent_id, result.outcome, result.evidence))
+        if result.count is not None:
+            await self.counted(result.count)
         if result.outcome == "UNCERTAIN":
             text = f"it is not known whether intent {intent_id:#x} was carried out"
             await self.raise_alarm(Alarm("uncertain", "MEDIUM", "SR-21", text))
+
+    async def counted(self, count: OutcomeOf) -> None:
+        """Takes in the device's own count of what it delivered for an id."""
 
     async def _holds_something(self) -> bool:
         """Whether the device holds a program; one that cannot be asked is taken to."""
@@ -397,6 +424,7 @@ class Controller(ABC, Generic[P, C]):
     async def sample(self) -> Sample:
         """The device's state now; an output that it shows to be off counts as off."""
         sample = self._driver.sample(await self.session.query(AskStatus(), Reply))
+        self._seen = self.now().fast
         if self._gate is not None and self.state.running is not None and not sample.delivering:
             await self.gate.tell(StoppedEvent(self.now(), "found off", confirmed=True))
         return sample

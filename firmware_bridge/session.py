@@ -70,6 +70,8 @@ class Result:
     evidence: str
     settled_by_asking: bool = False
     intent_id: int = 0
+    count: OutcomeOf | None = None
+    """The device's own answer about the id, where it was asked and had acted on it."""
     error: NeuraxisError | None = None
     """What to raise, where the outcome alone does not say it."""
 
@@ -385,6 +387,7 @@ def settlement(answer: OutcomeOf) -> Result:
             "delivered",
             f"the reply was lost; asked, the device says: {answer.state}{amount}",
             settled_by_asking=True,
+            count=answer,
         )
     if answer.state == "unknown":
         text = (

@@ -3,15 +3,24 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from device_profiles.notation import write_current, write_duration, write_mass
+from device_profiles.notation import write_current, write_duration, write_mass, write_volume
+from device_profiles.quantities import mass_of
 from safety.events import (
+    Checkpointed,
+    Cleared,
     Connected,
+    Counted,
     Event,
+    Found,
     Intended,
     Latched,
+    Looked,
     Lowered,
     Measured,
+    MriEntered,
+    MriLeft,
     Opened,
+    Paused,
     Raised,
     Rejected,
     Settled,
@@ -70,6 +79,22 @@ def sentence(event: Event) -> str:
         case Lowered():
             amplitudes = ", ".join(write_current(value) for value in event.amplitudes)
             return f"amplitudes lowered to {amplitudes}"
+        case Counted():
+            return f"{event.id:#x} the device counts {write_volume(event.volume)} ({event.state})"
+        case Found():
+            return "the pump was found with a program that was not verified here"
+        case Cleared():
+            return f"alarm {event.code} is over"
+        case Paused():
+            return f"{event.user} paused the alarms"
+        case Looked():
+            return f"{event.user} looked at the device: {event.text}"
+        case MriEntered():
+            return f"{event.user} prepared the device for a magnetic field: {event.restore}"
+        case MriLeft():
+            return f"{event.user} took the device out of the magnetic field: {event.evidence}"
+        case Checkpointed():
+            return "checkpoint: everything before this entry is summed up"
         case Stopped():
             seen = "safe state confirmed" if event.confirmed else "safe state NOT confirmed"
             return f"stop ({event.depth}): {seen}"
@@ -88,7 +113,10 @@ def _intent(event: Intended) -> str:
         return f"program the pump for {event.patient}"
     (output,) = event.outputs
     if isinstance(output, BolusOutput):
-        doses = ", ".join(f"{write_mass(dose.mass)} {dose.drug}" for dose in event.masses)
+        doses = ", ".join(
+            f"{write_mass(mass_of(output.volume, drug.concentration))} {drug.name}"
+            for drug in event.drugs
+        )
         return f"bolus of {doses} over {write_duration(output.over)}"
     if isinstance(output, Stimulation):
         amplitudes = ", ".join(write_current(value) for value in output.amplitudes)

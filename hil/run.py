@@ -17,7 +17,7 @@ from firmware_bridge.session import Result
 from hil.check import Check
 from hil.watch import Watch, Watched
 from safety.commands import Override, ProgramPump, ProgramStimulator
-from safety.rules_state import judge_override
+from safety.rules_open import judge_override
 
 
 class Display(Protocol):

@@ -124,19 +124,15 @@ class Watch:
         while len(self._readings) > 2 and reading.clock - self._readings[1].clock >= WINDOW:
             self._readings.popleft()
         first = self._readings[0]
-        volumes = _bolus_volumes(controller, program, Milliseconds(reading.clock - first.clock))
+        volumes = _bolus_volumes(controller, Milliseconds(reading.clock - first.clock))
         return judge_pump(program, volumes, first, reading, controller.profile)
 
 
-def _bolus_volumes(
-    controller: PumpController, program: PumpProgram, interval: Milliseconds
-) -> tuple[NanoLitres, ...]:
-    """The volumes of all host boluses that may have flowed within the last interval."""
-    first, now = program.drugs[0], controller.now()
+def _bolus_volumes(controller: PumpController, interval: Milliseconds) -> tuple[NanoLitres, ...]:
+    """The most of all host boluses that may have flowed within the last interval."""
+    now = controller.now()
     return tuple(
-        NanoLitres(dose.mass // first.concentration)
+        reservation.most
         for reservation in controller.state.reservations
         if reservation.reaches_into(interval, now)
-        for dose in reservation.masses
-        if dose.drug == first.name
     )

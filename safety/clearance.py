@@ -1,8 +1,9 @@
-"""The Clearance: the receipt of a durable intent, and the only key to a device's output."""
+"""The Clearance: the proof that an intent is counted, and the only key to a device's output."""
 
 from device_profiles.errors import NeuraxisError
 from safety.events import Intended
 from safety.journal import Receipt
+from safety.kernel import Continue
 from safety.outputs import Output
 
 
@@ -14,13 +15,15 @@ class Clearance:
     """Lets the Outputs of one recorded intent pass, in order.
 
     It is made from the journal's receipt, so nobody can hold one for a dose that is not on the
-    disk. Within Python this stops mistakes, not malice.
+    disk; or from the kernel's word that the intent adds nothing to what flows already, which is
+    the only thing that may be sent while no journal can be written. Within Python this stops
+    mistakes, not malice.
     """
 
     __slots__ = ("_closed", "_intent", "_next")
 
-    def __init__(self, receipt: Receipt) -> None:
-        self._intent = receipt.event
+    def __init__(self, proof: Receipt | Continue) -> None:
+        self._intent = proof.event if isinstance(proof, Receipt) else proof.intent
         self._next = 0
         self._closed = False
 

@@ -9,9 +9,16 @@ from typing import Literal
 
 from device_profiles.formulary import Formulary
 from device_profiles.profile import PumpProfile, StimulatorProfile
-from device_profiles.quantities import Milliseconds
+from device_profiles.quantities import DAY_MS, Milliseconds, NanoLitres
 from device_profiles.therapy import InfusionTherapy
-from safety.outputs import BolusOutput, ImpedancePulses, PumpProgram, Stimulation, StimulatorProgram
+from safety.outputs import (
+    BolusOutput,
+    ImpedancePulses,
+    PrimeOutput,
+    PumpProgram,
+    Stimulation,
+    StimulatorProgram,
+)
 
 CommandKind = Literal[
     "program-stimulator",
@@ -20,6 +27,7 @@ CommandKind = Literal[
     "measure-impedance",
     "program-pump",
     "give-bolus",
+    "prime",
 ]
 
 
@@ -39,11 +47,17 @@ class Instant:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """A person's reason to pass soft findings of these rules, for this one command."""
+    """A person's reason to pass soft findings of these rules, for this one command.
+
+    ``second`` is another person who agrees, where one is not enough. What was let pass into a
+    program may stand for ``valid_for``; then a person has to look again (SR-57).
+    """
 
     rules: tuple[str, ...]
     user: str
     reason: str
+    second: str | None = None
+    valid_for: Milliseconds = DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +97,27 @@ class MeasureImpedance:
 
 
 @dataclass(frozen=True, slots=True)
+class PumpEvidence:
+    """What a pump said of itself just before it is programmed.
+
+    ``clock_ahead`` is its clock less the host's wall clock; ``reservoir`` what it counts as left
+    of the fill ``fill_at_ms`` (0: none yet).
+    """
+
+    clock_ahead: Milliseconds
+    reservoir: NanoLitres
+    fill_at_ms: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
 class ProgramPump:
-    """Replace a pump's program."""
+    """Replace a pump's program; ``evidence`` is ``None`` only where no device is at hand."""
 
     program: PumpProgram
     therapy: InfusionTherapy
     profile: PumpProfile
     formulary: Formulary
+    evidence: PumpEvidence | None = None
     kind: Literal["program-pump"] = "program-pump"
 
 
@@ -102,6 +130,15 @@ class GiveBolus:
     kind: Literal["give-bolus"] = "give-bolus"
 
 
+@dataclass(frozen=True, slots=True)
+class Prime:
+    """Fill tubing and catheter from the reservoir, once for each fill."""
+
+    prime: PrimeOutput
+    profile: PumpProfile
+    kind: Literal["prime"] = "prime"
+
+
 Command = (
     ProgramStimulator
     | StartStimulation
@@ -109,4 +146,5 @@ Command = (
     | MeasureImpedance
     | ProgramPump
     | GiveBolus
+    | Prime
 )

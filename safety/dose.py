@@ -7,6 +7,7 @@ A basal repeats every 24 hours. Its integral is kept in nL/day x ms, exact, and 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from math import ceil
 
@@ -109,8 +110,9 @@ def worst_case_mass(
     return worst_case_over(((program, concentration),), window)
 
 
+@lru_cache(maxsize=1_024)
 def worst_case_over(
-    programs: Sequence[tuple[PumpProgram, NanogramsPerMillilitre]], window: Milliseconds
+    programs: tuple[tuple[PumpProgram, NanogramsPerMillilitre], ...], window: Milliseconds
 ) -> Femtograms:
     """The most of a drug in a window that may hold parts of several programs, rounded up once.
 

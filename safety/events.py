@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from device_profiles.diagnostics import Finding
-from device_profiles.quantities import Femtograms, MicroAmps, Milliseconds, Ohms
+from device_profiles.quantities import MicroAmps, Milliseconds, NanoLitres, Ohms
 from safety.alarms import Alarm
 from safety.commands import CommandKind, Instant, Override
 from safety.limits import PumpLimits
-from safety.outputs import Output
+from safety.outputs import DrugInPump, Output, PumpProgram
 
 Outcome = Literal["delivered", "refused", "UNCERTAIN"]
 """The three words for what became of an intent."""
@@ -55,19 +55,24 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
-class DrugMass:
-    """A mass of one drug."""
+class Found:
+    """The program that a pump was found with, when no program of it had been verified.
 
-    drug: str
-    mass: Femtograms
+    It is what the pump was left to deliver, so going on with it is continuation.
+    """
+
+    at: Instant
+    program: PumpProgram
+    kind: Literal["found"] = "found"
 
 
 @dataclass(frozen=True, slots=True)
 class Intended:
     """A judged command, recorded before its first byte: from here on it counts in full.
 
-    ``masses`` is what a bolus may deliver of each drug, ``latest_end`` the slow time by which
-    its delivery has surely ended. ``timezone`` is that of a pump's therapy file.
+    ``drugs`` is what a bolus is made of, ``latest_end`` the slow time by which its delivery, or
+    the move in the line that it begins, has surely ended. ``passed`` are the rules whose soft
+    findings the override let pass. ``timezone`` is that of a pump's therapy file.
     """
 
     at: Instant
@@ -76,9 +81,10 @@ class Intended:
     outputs: tuple[Output, ...]
     patient: str
     limits: PumpLimits | None = None
-    masses: tuple[DrugMass, ...] = ()
+    drugs: tuple[DrugInPump, ...] = ()
     latest_end: Milliseconds | None = None
     override: Override | None = None
+    passed: tuple[str, ...] = ()
     timezone: str | None = None
     kind: Literal["intended"] = "intended"
 
@@ -103,6 +109,20 @@ class Settled:
     outcome: Outcome
     evidence: str
     kind: Literal["settled"] = "settled"
+
+
+CountState = Literal["running", "executed", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The device's own count of what it has delivered for an intent, nL rounded up."""
+
+    at: Instant
+    id: int
+    state: CountState
+    volume: NanoLitres
+    kind: Literal["counted"] = "counted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,25 +179,95 @@ class Raised:
 
 
 @dataclass(frozen=True, slots=True)
+class Cleared:
+    """The condition of an alarm is over; a latched one stays until a person has looked."""
+
+    at: Instant
+    code: str
+    kind: Literal["cleared"] = "cleared"
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A person silenced the alarms; the pause ends by itself at a wall time."""
+
+    at: Instant
+    user: str
+    until: Milliseconds
+    kind: Literal["paused"] = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A person has looked at the device and says what was found."""
+
+    at: Instant
+    user: str
+    text: str
+    kind: Literal["looked"] = "looked"
+
+
+@dataclass(frozen=True, slots=True)
+class MriEntered:
+    """The device was prepared for a magnetic field; ``restore`` says how to come back."""
+
+    at: Instant
+    user: str
+    restore: str
+    kind: Literal["mri-entered"] = "mri-entered"
+
+
+@dataclass(frozen=True, slots=True)
+class MriLeft:
+    """The device was looked at after a magnetic field and is itself again."""
+
+    at: Instant
+    user: str
+    evidence: str
+    kind: Literal["mri-left"] = "mri-left"
+
+
+@dataclass(frozen=True, slots=True)
 class Latched:
-    """From here on no bolus and no increase, until people have looked; the reason in words."""
+    """From here on no bolus and no increase, until people have looked; the reason in words.
+
+    ``past_lost``: what the journal says of the past cannot be trusted either.
+    """
 
     at: Instant
     reason: str
+    past_lost: bool
     kind: Literal["latched"] = "latched"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """The digest of the state that all entries before this one fold to (SHA-256)."""
+
+    at: Instant
+    digest: bytes
+    kind: Literal["checkpointed"] = "checkpointed"
 
 
 Event = Annotated[
     Opened
     | Connected
+    | Found
     | Intended
     | Rejected
     | Settled
+    | Counted
     | Unverified
     | Measured
     | Lowered
     | Stopped
     | Raised
-    | Latched,
+    | Cleared
+    | Paused
+    | Looked
+    | MriEntered
+    | MriLeft
+    | Latched
+    | Checkpointed,
     Field(discriminator="kind"),
 ]

@@ -15,7 +15,8 @@ from safety.clearance import Clearance
 from safety.commands import Instant
 from safety.events import Event, Intended, Latched, Raised, Settled, Stopped
 from safety.journal import Journal, JournalError, Receipt
-from safety.kernel import Ask, Effect, Record, Refuse, Sound, State, judge, step
+from safety.kernel import Ask, Continue, Effect, Record, Refuse, Sound, judge, step
+from safety.state import State
 
 T = TypeVar("T")
 
@@ -56,18 +57,28 @@ class Gate:
     async def ask(self, ask: Ask) -> Clearance:
         """Judges a request; returns its Clearance once the intent is on the disk.
 
-        Raises Refused with every finding when a rule objects or the journal cannot be written.
+        A continuation passes without a journal: when the disk fails just now, it is judged once
+        more and goes on. Raises Refused with every finding when a rule objects or the journal
+        cannot be written.
         """
         async with self._turn:
-            _, effects = step(self._state, ask)
-            (effect,) = effects
+            effect = self._judged(ask)
+            if isinstance(effect, Record) and isinstance(effect.event, Intended):
+                receipt = await self._commit(effect.event, ask.at)
+                if receipt is not None:
+                    return Clearance(receipt)
+                effect = self._judged(ask)
+            if isinstance(effect, Continue):
+                self._state, _ = step(self._state, effect.intent)
+                return Clearance(effect)
             assert isinstance(effect, Record)
-            if effect.durable:
-                assert isinstance(effect.event, Intended)
-                return Clearance(await self._commit(effect.event, ask.at))
             self._note(effect.event)
             _, refusals = step(self._state, effect.event)
             raise _refusal(refusals)
+
+    def _judged(self, ask: Ask) -> Effect:
+        _, (effect,) = step(self._state, ask)
+        return effect
 
     async def tell(self, event: Event) -> None:
         """Takes in what happened; the entry is written now and reaches the disk soon.
@@ -81,11 +92,14 @@ class Gate:
             if isinstance(event, Settled | Stopped):
                 self._journal.anchor()
 
-    async def latch(self, reason: str, at: Instant) -> None:
-        """No bolus and no increase from here on; stopping still works."""
+    async def distrust(self, reason: str, at: Instant) -> None:
+        """The journal's past is not this device's: no bolus and no increase from here on.
+
+        Stopping still works, and so does going on with what the device itself is found to hold.
+        """
         async with self._turn:
             self._journal.distrust(reason)
-            self._latch(reason, at)
+            self._latch(reason, at, past_lost=True)
 
     async def settle(self) -> None:
         """Brings all entries to the disk and the anchor up to date."""
@@ -97,8 +111,8 @@ class Gate:
             if not isinstance(settling.exception(), JournalError):
                 settling.result()
 
-    async def _commit(self, intent: Intended, at: Instant) -> Receipt:
-        """The receipt of a durable intent, which counts from here on.
+    async def _commit(self, intent: Intended, at: Instant) -> Receipt | None:
+        """The receipt of a durable intent, which counts from here on; ``None``: latched.
 
         A caller that is cancelled while the disk writes cannot call the write back: the entry is
         awaited and counted all the same, and only then the cancellation goes on.
@@ -109,13 +123,9 @@ class Gate:
             receipt = writing.result()
             self._state, _ = step(self._state, receipt.event)
         except JournalError as error:
-            self._latch(str(error), at)
+            self._latch(str(error), at, past_lost=False)
         if cancelled is not None:
             raise cancelled
-        if receipt is None:
-            reason = self._state.latched or "the journal could not be written"
-            finding = Finding(rule="SR-56", severity="hard", path="journal", message=reason)
-            raise Refused(reason, (finding,))
         return receipt
 
     async def _finished(
@@ -136,12 +146,12 @@ class Gate:
         try:
             self._journal.append(event)
         except JournalError as error:
-            self._latch(str(error), event.at)
+            self._latch(str(error), event.at, past_lost=False)
 
-    def _latch(self, reason: str, at: Instant) -> None:
+    def _latch(self, reason: str, at: Instant, *, past_lost: bool) -> None:
         if self._state.latched is not None:
             return
-        self._state, _ = step(self._state, Latched(at, reason))
+        self._state, _ = step(self._state, Latched(at, reason, past_lost))
         alarm = Alarm("journal-latched", "MEDIUM", "SR-56", reason)
         self._state, effects = step(self._state, Raised(at, alarm))
         self._perform(effects)

@@ -26,7 +26,7 @@ from device_profiles.quantities import Milliseconds
 from safety.events import Event, Intended, Opened
 
 MAGIC = b"neuraxis journal 1\n"
-SCHEMA = 1
+SCHEMA = 2
 LENGTH_BYTES = 4
 CHECK_BYTES = 4
 HEADER_BYTES = LENGTH_BYTES + CHECK_BYTES

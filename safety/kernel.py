@@ -8,7 +8,8 @@ as decided, so that a later version of the rules cannot forget a dose by judging
 from dataclasses import dataclass, replace
 
 from device_profiles.diagnostics import Finding
-from device_profiles.quantities import DAY_MS, Milliseconds, Ohms, mass_of
+from device_profiles.quantities import Milliseconds
+from safety import fold
 from safety.alarms import Alarm
 from safety.commands import (
     ChangeAmplitude,
@@ -17,20 +18,27 @@ from safety.commands import (
     Instant,
     MeasureImpedance,
     Override,
+    Prime,
     ProgramPump,
     ProgramStimulator,
     StartStimulation,
 )
 from safety.events import (
+    Checkpointed,
+    Cleared,
     Connected,
-    DeviceIdentity,
-    DrugMass,
+    Counted,
     Event,
+    Found,
     Intended,
     Latched,
+    Looked,
     Lowered,
     Measured,
+    MriEntered,
+    MriLeft,
     Opened,
+    Paused,
     Raised,
     Rejected,
     Settled,
@@ -38,89 +46,65 @@ from safety.events import (
     Unverified,
 )
 from safety.limits import PumpLimits, pump_limits
-from safety.outputs import Output, PumpProgram, Stimulation, StimulatorProgram
+from safety.outputs import DrugInPump, Output
 from safety.review import review_infusion, review_stimulation
-from safety.rules_state import (
-    Reservation,
-    judge_amplitude_change,
-    judge_bolus_in_state,
-    judge_held,
-    judge_impedance_pulses,
+from safety.rules_change import judge_change
+from safety.rules_line import (
+    bridge_end,
+    judge_bridge,
+    judge_line_is_still,
+    judge_prime,
+)
+from safety.rules_open import (
+    judge_attention,
+    judge_cycle,
+    judge_fresh,
     judge_latch,
+    judge_mri,
     judge_override,
+    judge_unsettled,
+    judge_waivers,
+    passed_rules,
+    softened,
+)
+from safety.rules_running import (
+    judge_amplitude_change,
+    judge_impedance_pulses,
     judge_program_change,
-    judge_pump_change,
     judge_start,
     judge_start_impedance,
-    judge_unknown_past,
-    judge_unsettled,
 )
-
-DELIVERY_SLACK = Milliseconds(5_000)
-"""How long a judged command may wait on the way to its first byte; link time, never scaled."""
-
-
-BEGINNING = Milliseconds(0)
+from safety.rules_windows import (
+    is_no_more_than,
+    judge_bolus_in_state,
+    judge_held,
+    judge_lockout,
+    judge_pump_windows,
+    judge_unknown_past,
+)
+from safety.state import (
+    Impedances,
+    State,
+    delivery_slack,
+    impedance_at,
+    programs_in_window,
+    reservations_at,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request for therapy, to be judged at an instant."""
+    """A request for therapy, to be judged at an instant.
+
+    ``seen`` is when the device last told its state, on the fast clock; ``None``: never.
+    """
 
     at: Instant
     id: int
     command: Command
     patient: str
     override: Override | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Impedances:
-    """The last measurement and when it was taken, on the fast clock."""
-
-    ohms: tuple[Ohms, ...]
-    taken: Milliseconds
-
-
-@dataclass(frozen=True, slots=True)
-class PastProgram:
-    """A pump's program that was replaced, and when that had surely happened (slow time)."""
-
-    program: PumpProgram
-    replaced: Milliseconds
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Everything the judge knows about one device; the fold of its journal.
-
-    ``unsettled`` are intents whose outcome is not known: they count in full and block further
-    therapy until the device has been asked. ``epoch`` counts the events that may change what
-    the device shows; a plan made in another epoch is void.
-    """
-
-    epoch: int = 0
-    latched: str | None = None
-    identity: DeviceIdentity | None = None
-    boot: int | None = None
-    patient: str | None = None
-    programs: tuple[StimulatorProgram, ...] = ()
-    running: Stimulation | None = None
-    held: bool = False
-    """A pump was stopped: no bolus until a program is applied again."""
-    impedances: Impedances | None = None
-    pump_program: PumpProgram | None = None
-    pump_limits: PumpLimits | None = None
-    timezone: str | None = None
-    past_programs: tuple[PastProgram, ...] = ()
-    unknown_program: bool = False
-    """The device was found with a program that nobody verified, and none has been applied since."""
-    full_until: Milliseconds = BEGINNING
-    """Slow time until which every window counts as full: nobody knows what flowed before."""
-    known_drugs: tuple[str, ...] = ()
-    """Drugs that this pump has delivered under a verified program: their start is over."""
-    unsettled: tuple[Intended, ...] = ()
-    reservations: tuple[Reservation, ...] = ()
+    seen: Milliseconds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +123,13 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Continue:
+    """This intent may be sent although no journal can hold it: it adds nothing to what flows."""
+
+    intent: Intended
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """Nothing may be sent; the findings say why."""
 
@@ -152,7 +143,7 @@ class Sound:
     alarm: Alarm
 
 
-Effect = Record | Grant | Refuse | Sound
+Effect = Record | Grant | Continue | Refuse | Sound
 
 
 def step(state: State, event: Ask | Event) -> tuple[State, tuple[Effect, ...]]:
@@ -160,109 +151,195 @@ def step(state: State, event: Ask | Event) -> tuple[State, tuple[Effect, ...]]:
     match event:
         case Ask():
             return state, _answer(state, event)
-        case Opened():
+        case Opened() | Checkpointed():
             return state, ()
         case Connected():
-            return _connected(state, event), ()
+            return fold.connected(state, event), ()
+        case Found():
+            return fold.found(state, event), ()
         case Intended():
-            return _intended(state, event), (Grant(event),)
+            return fold.intended(state, event), (Grant(event),)
         case Rejected():
             return state, (Refuse(event.findings),)
         case Settled():
-            return _settled(state, event), ()
+            return fold.settled(state, event), ()
+        case Counted():
+            return fold.device_counted(state, event), ()
         case Unverified():
-            return _unverified(state, event), ()
+            return fold.unverified(state, event), ()
         case Measured():
-            return replace(state, impedances=Impedances(event.ohms, event.at.fast)), ()
+            return fold.measured(state, Impedances(event.ohms, event.at.fast)), ()
         case Lowered():
-            return _lowered(state, event), ()
+            return fold.lowered(state, event), ()
         case Stopped():
-            running = None if event.confirmed else state.running
-            return replace(state, running=running, held=True, epoch=state.epoch + 1), ()
+            return fold.stopped(state, event), ()
         case Raised():
-            return state, (Sound(event.alarm),)
+            return fold.raised(state, event), (Sound(event.alarm),)
+        case Cleared():
+            return fold.cleared(state, event.code), ()
+        case Paused():
+            return replace(state, alarms_paused_until=event.until), ()
+        case Looked():
+            return fold.looked(state, event), ()
+        case MriEntered():
+            return replace(state, in_mri=True, epoch=state.epoch + 1), ()
+        case MriLeft():
+            left = "the device was in a magnetic field"
+            return replace(state, in_mri=False, from_zero=left, epoch=state.epoch + 1), ()
         case Latched():
-            return replace(state, latched=event.reason, epoch=state.epoch + 1), ()
+            return fold.latched(state, event), ()
 
 
-def delivery_slack(state: State) -> Milliseconds:
-    """`DELIVERY_SLACK` in the device's own time, which a simulator may run faster."""
-    return Milliseconds(DELIVERY_SLACK * (state.identity.speed if state.identity else 1))
+def continues(state: State, command: Command) -> bool:
+    """Whether a command only keeps, applies again or resumes what the pump last delivered.
+
+    Nowhere more than the last verified program (or, where the past is lost, than the program that
+    the pump was found with). No guard against too much may refuse it (SR-62).
+    """
+    return (
+        isinstance(command, ProgramPump)
+        and state.last_verified is not None
+        and command.program.bridge == state.last_verified.bridge
+        and is_no_more_than(command.program, state.last_verified)
+    )
 
 
 def judge(state: State, ask: Ask) -> tuple[Finding, ...]:
     """Every objection to a request, hard and soft, without deciding."""
     command = ask.command
-    findings = [*judge_latch(state.latched), *judge_unsettled(state.unsettled)]
+    if continues(state, command):
+        assert isinstance(command, ProgramPump)
+        return _unique(softened(_review(state, command, first_program=False)))
+    findings = [
+        *judge_latch(state.latched),
+        *judge_unsettled(state.unsettled),
+        *judge_mri(in_mri=state.in_mri),
+        *judge_cycle(state.alerts, command, ask.at),
+    ]
+    match command:
+        case ProgramPump():
+            first = any(drug.name not in state.known_drugs for drug in command.program.drugs)
+            findings += _review(state, command, first_program=first)
+            findings += _judge_pump_change(state, command, ask.at)
+        case GiveBolus() | Prime():
+            findings += judge_fresh(ask.seen, ask.at, Milliseconds(3 * command.profile.poll))
+            findings += _judge_bolus(state, command, ask.at)
+        case _:
+            findings += _judge_stimulator(state, ask)
+    return _unique(findings)
+
+
+def _unique(findings: list[Finding]) -> tuple[Finding, ...]:
+    return tuple(dict.fromkeys(findings))
+
+
+def _review(state: State, command: ProgramPump, *, first_program: bool) -> list[Finding]:
+    limits, _ = pump_limits(command.therapy, command.formulary)
+    return list(
+        review_infusion(
+            command.program,
+            command.therapy,
+            limits,
+            command.profile,
+            command.formulary,
+            first_program=first_program,
+        )
+    )
+
+
+def _judge_pump_change(state: State, command: ProgramPump, now: Instant) -> list[Finding]:
+    limits, _ = pump_limits(command.therapy, command.formulary)
+    known = programs_in_window(state, now)
+    held = reservations_at(state, now)
+    return [
+        *judge_bridge(state.pump_program, command, state.line_moves, now),
+        *judge_change(state.pump_program, known, command),
+        *judge_pump_windows(state.pump_program, known, command.program, limits, held, now),
+    ]
+
+
+def _judge_bolus(state: State, command: GiveBolus | Prime, now: Instant) -> list[Finding]:
+    findings = [
+        *judge_held(state.held),
+        *judge_attention(state.attention),
+        *judge_line_is_still(state.line_moves, now),
+        *judge_waivers(state.waivers, now),
+    ]
+    if isinstance(command, Prime):
+        return findings + judge_prime(
+            state.pump_program, state.primed_fills, command.prime, command.profile
+        )
+    held = reservations_at(state, now)
+    return [
+        *findings,
+        *judge_unknown_past(state.full_until, now),
+        *judge_lockout(held, command.bolus, command.profile, delivery_slack(state), now),
+        *judge_bolus_in_state(
+            state.pump_program,
+            programs_in_window(state, now),
+            state.pump_limits,
+            held,
+            command.bolus,
+            command.profile,
+            now,
+        ),
+    ]
+
+
+def _judge_stimulator(state: State, ask: Ask) -> list[Finding]:
+    command, now = ask.command, ask.at
     match command:
         case ProgramStimulator():
-            findings += review_stimulation(command.programs, command.profile)
-            findings += judge_program_change(state.programs, state.running, command.programs)
+            return [
+                *review_stimulation(command.programs, command.profile),
+                *judge_program_change(state.programs, state.running, command.programs),
+            ]
         case StartStimulation():
             program = command.stimulation.as_program()
-            findings += review_stimulation((program,), command.profile)
-            findings += judge_start(state.programs, state.running, command.stimulation)
-            findings += judge_start_impedance(
-                program, _impedance_at(state, ask.at), command.profile
-            )
+            measured = impedance_at(state, now)
+            return [
+                *judge_fresh(ask.seen, now, command.profile.lease),
+                *judge_waivers(state.waivers, now),
+                *review_stimulation((program,), command.profile),
+                *judge_start(state.programs, state.running, state.from_zero, command.stimulation),
+                *judge_start_impedance(program, measured, command.profile),
+            ]
         case ChangeAmplitude():
-            program = command.stimulation.as_program()
-            findings += review_stimulation((program,), command.profile)
-            findings += judge_amplitude_change(
-                state.running,
-                command.stimulation,
-                state.impedances.ohms if state.impedances else None,
-                command.profile,
-            )
-        case MeasureImpedance():
-            findings += judge_impedance_pulses(state.running, command.pulses, command.profile)
-        case ProgramPump():
-            limits, _ = pump_limits(command.therapy, command.formulary)
-            findings += review_infusion(
-                command.program,
-                command.therapy,
-                limits,
-                command.profile,
-                command.formulary,
-                first_program=any(
-                    drug.name not in state.known_drugs for drug in command.program.drugs
+            return [
+                *judge_fresh(ask.seen, now, command.profile.lease),
+                *judge_waivers(state.waivers, now),
+                *review_stimulation((command.stimulation.as_program(),), command.profile),
+                *judge_amplitude_change(
+                    state.running,
+                    command.stimulation,
+                    state.impedances.ohms if state.impedances else None,
+                    command.profile,
                 ),
-            )
-            findings += judge_pump_change(
-                _programs_in_window(state, ask.at),
-                command.program,
-                limits,
-                _held(state, ask.at),
-                ask.at,
-            )
-        case GiveBolus():
-            findings += judge_held(state.held)
-            findings += judge_unknown_past(state.full_until, ask.at)
-            findings += judge_bolus_in_state(
-                _programs_in_window(state, ask.at) if state.pump_program else (),
-                state.pump_limits,
-                _held(state, ask.at),
-                command.bolus,
-                command.profile,
-                ask.at,
-            )
-    return tuple(dict.fromkeys(findings))
+            ]
+        case MeasureImpedance():
+            return judge_impedance_pulses(state.running, command.pulses, command.profile)
+        case ProgramPump() | GiveBolus() | Prime():
+            raise AssertionError("a pump's command is judged elsewhere")
 
 
 def _answer(state: State, ask: Ask) -> tuple[Effect, ...]:
     findings = judge(state, ask)
-    objections = judge_override(findings, ask.override)
+    objections = judge_override(findings, ask.override, state.passed, ask.at)
     if objections:
         return (Record(Rejected(ask.at, ask.id, ask.command.kind, objections), durable=False),)
-    return (Record(_intent(state, ask), durable=True),)
+    intent = _intent(state, ask, passed_rules(findings))
+    if state.latched is not None:
+        return (Continue(intent),)
+    return (Record(intent, durable=True),)
 
 
-def _intent(state: State, ask: Ask) -> Intended:
+def _intent(state: State, ask: Ask, passed: tuple[str, ...]) -> Intended:
     command = ask.command
     outputs: tuple[Output, ...]
     limits: PumpLimits | None = None
-    masses: tuple[DrugMass, ...] = ()
+    drugs: tuple[DrugInPump, ...] = ()
     latest_end: Milliseconds | None = None
+    last_begin = ask.at.slow + delivery_slack(state)
     match command:
         case ProgramStimulator():
             outputs = command.programs
@@ -273,15 +350,15 @@ def _intent(state: State, ask: Ask) -> Intended:
         case ProgramPump():
             outputs = (command.program,)
             limits, _ = pump_limits(command.therapy, command.formulary)
+            latest_end = bridge_end(command.program, command.profile, Milliseconds(last_begin))
         case GiveBolus():
             outputs = (command.bolus,)
-            program = state.pump_program
-            assert program is not None, "a bolus without a program is never granted"
-            masses = tuple(
-                DrugMass(drug.name, mass_of(command.bolus.volume, drug.concentration))
-                for drug in program.drugs
-            )
-            latest_end = Milliseconds(ask.at.slow + command.bolus.over + delivery_slack(state))
+            assert state.pump_program is not None, "a bolus without a program is never granted"
+            drugs = state.pump_program.drugs
+            latest_end = Milliseconds(last_begin + command.bolus.over)
+        case Prime():
+            outputs = (command.prime,)
+            latest_end = Milliseconds(last_begin + command.prime.over)
     return Intended(
         ask.at,
         ask.id,
@@ -289,130 +366,9 @@ def _intent(state: State, ask: Ask) -> Intended:
         outputs,
         ask.patient,
         limits,
-        masses,
+        drugs,
         latest_end,
         ask.override,
+        passed,
         command.therapy.timezone if isinstance(command, ProgramPump) else None,
     )
-
-
-def _impedance_at(state: State, now: Instant) -> tuple[tuple[Ohms, ...], Milliseconds] | None:
-    """The last measurement with its age."""
-    if state.impedances is None:
-        return None
-    return state.impedances.ohms, Milliseconds(now.fast - state.impedances.taken)
-
-
-def _held(state: State, now: Instant) -> tuple[Reservation, ...]:
-    """The reservations that may still lie in the longest window ending now (closed at its edge)."""
-    return tuple(r for r in state.reservations if r.reaches_into(DAY_MS, now))
-
-
-def _programs_in_window(state: State, now: Instant) -> tuple[PumpProgram, ...]:
-    """The program in the pump, then those before it that the longest window may still hold."""
-    past = (p.program for p in state.past_programs if p.replaced >= now.slow - DAY_MS)
-    current = (state.pump_program,) if state.pump_program is not None else ()
-    return (*current, *past)
-
-
-def _replaced(state: State, at: Instant) -> tuple[PastProgram, ...]:
-    """The past programs once the one in the pump is among them."""
-    kept = tuple(p for p in state.past_programs if p.replaced >= at.slow - DAY_MS)
-    if state.pump_program is None:
-        return kept
-    return (PastProgram(state.pump_program, at.slow), *kept)
-
-
-def _connected(state: State, event: Connected) -> State:
-    """A new conversation: old impedances are stale, and only what still flows is running."""
-    restarted = state.boot is not None and state.boot != event.boot
-    return replace(
-        state,
-        identity=event.identity,
-        boot=event.boot,
-        impedances=None,
-        running=state.running if event.delivering else None,
-        epoch=state.epoch + restarted,
-    )
-
-
-def _intended(state: State, event: Intended) -> State:
-    reservations = state.reservations
-    if event.masses and event.latest_end is not None:
-        kept = _held(state, event.at)
-        reservations = (*kept, Reservation(event.id, event.masses, event.latest_end))
-    return replace(
-        state,
-        epoch=state.epoch + 1,
-        unsettled=(*state.unsettled, event),
-        reservations=reservations,
-    )
-
-
-def _lowered(state: State, event: Lowered) -> State:
-    if state.running is None:
-        return state
-    running = replace(state.running, amplitudes=event.amplitudes)
-    return replace(state, running=running, epoch=state.epoch + 1)
-
-
-def _settled(state: State, event: Settled) -> State:
-    intent = next((i for i in state.unsettled if i.id == event.id), None)
-    if intent is None or event.outcome == "UNCERTAIN":
-        return state
-    settled = replace(
-        state,
-        epoch=state.epoch + 1,
-        unsettled=tuple(i for i in state.unsettled if i.id != event.id),
-    )
-    if event.outcome == "refused":
-        kept = tuple(r for r in settled.reservations if r.id != event.id)
-        return replace(settled, reservations=kept)
-    return _delivered(settled, intent, event.at)
-
-
-def _unverified(state: State, event: Unverified) -> State:
-    """No program counts as verified: nothing starts and no bolus is given until one is applied."""
-    return replace(
-        state,
-        epoch=state.epoch + 1,
-        unsettled=tuple(i for i in state.unsettled if i.id != event.id),
-        programs=(),
-        running=None,
-        pump_program=None,
-        past_programs=_replaced(state, event.at),
-        pump_limits=None,
-        unknown_program=event.delivers,
-        full_until=Milliseconds(event.at.slow + DAY_MS) if event.delivers else state.full_until,
-    )
-
-
-def _delivered(state: State, intent: Intended, at: Instant) -> State:
-    if intent.command == "program-stimulator":
-        programs = tuple(o for o in intent.outputs if isinstance(o, StimulatorProgram))
-        return replace(
-            state,
-            programs=programs,
-            running=None,
-            unknown_program=False,
-            patient=intent.patient,
-        )
-    if intent.command == "program-pump":
-        program = next(o for o in intent.outputs if isinstance(o, PumpProgram))
-        return replace(
-            state,
-            pump_program=program,
-            held=False,
-            unknown_program=False,
-            past_programs=_replaced(state, at),
-            known_drugs=tuple(
-                dict.fromkeys((*state.known_drugs, *(drug.name for drug in program.drugs)))
-            ),
-            pump_limits=intent.limits,
-            timezone=intent.timezone,
-            patient=intent.patient,
-        )
-    if intent.command in ("start-stimulation", "change-amplitude"):
-        running = next(o for o in intent.outputs if isinstance(o, Stimulation))
-        return replace(state, running=running)
-    return state

@@ -117,11 +117,25 @@ class PatientBolusOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class Bridge:
+    """The way from one concentration to another: until ``volume`` has left the pump, ``basal``.
+
+    ``drugs`` is the old mix, which still fills tubing and catheter; ``basal`` carries the new dose
+    in it. Runs once for each fill, by itself; the button is closed meanwhile. Source: domain 2.6.
+    """
+
+    drugs: tuple[DrugInPump, ...]
+    basal: tuple[FlowStep, ...]
+    volume: NanoLitres
+
+
+@dataclass(frozen=True, slots=True)
 class PumpProgram:
     """A pump's whole program: what is in it, its basal by the minute of the day, its button.
 
     ``utc_offset_min`` turns the pump's UTC clock into the local day. ``fill_at_ms`` names the
-    refill; a pump that has seen it keeps its own count of what is left.
+    refill; a pump that has seen it keeps its own count of what is left. ``bridge`` comes before
+    the basal where the fill changed a concentration.
     """
 
     drugs: tuple[DrugInPump, ...]
@@ -134,6 +148,7 @@ class PumpProgram:
     catheter: NanoLitres
     primed: bool
     stop_policy: StopPolicy
+    bridge: Bridge | None = None
     kind: Literal["pump-program"] = "pump-program"
 
 
@@ -146,4 +161,17 @@ class BolusOutput:
     kind: Literal["bolus"] = "bolus"
 
 
-Output = StimulatorProgram | Stimulation | ImpedancePulses | PumpProgram | BolusOutput
+@dataclass(frozen=True, slots=True)
+class PrimeOutput:
+    """The one priming of a fill: moves what is in the reservoir up to the catheter's tip.
+
+    ``fill_at_ms`` is the fill that it belongs to and its once-only token (SR-13).
+    """
+
+    volume: NanoLitres
+    over: Milliseconds
+    fill_at_ms: Milliseconds
+    kind: Literal["prime"] = "prime"
+
+
+Output = StimulatorProgram | Stimulation | ImpedancePulses | PumpProgram | BolusOutput | PrimeOutput

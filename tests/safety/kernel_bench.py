@@ -41,7 +41,7 @@ from safety.events import (
     Rejected,
     Settled,
 )
-from safety.kernel import Ask, Record, State, step
+from safety.kernel import Ask, Record, step
 from safety.outputs import (
     BolusOutput,
     DrugInPump,
@@ -52,6 +52,7 @@ from safety.outputs import (
     Stimulation,
     StimulatorProgram,
 )
+from safety.state import State
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 SLACK = 5 * SECOND
@@ -167,7 +168,8 @@ class Story:
     def ask(self, command: Command, override: Override | None = None) -> Intended | Rejected:
         """Judges a command now; what was decided is recorded and taken in."""
         self.ids += 1
-        request = Ask(instant(self.now), self.ids, command, "BENCH-012", override)
+        now = instant(self.now)
+        request = Ask(now, self.ids, command, "BENCH-012", override, seen=now.fast)
         _, (effect,) = step(self.state, request)
         assert isinstance(effect, Record)
         assert isinstance(effect.event, Intended | Rejected)

@@ -1,0 +1,276 @@
+"""What the judge knows after an event: one small function for each thing that can happen."""
+
+from dataclasses import replace
+
+from device_profiles.quantities import DAY_MS, MINUTE_MS, Milliseconds
+from safety.alarms import with_cleared, with_looked, with_raised
+from safety.commands import CommandKind, Instant
+from safety.doubt import Reservation, counted, proved_nothing
+from safety.events import (
+    Connected,
+    Counted,
+    Found,
+    Intended,
+    Latched,
+    Looked,
+    Lowered,
+    Raised,
+    Settled,
+    Stopped,
+    Unverified,
+)
+from safety.outputs import (
+    BolusOutput,
+    PrimeOutput,
+    PumpProgram,
+    Stimulation,
+    StimulatorProgram,
+)
+from safety.state import (
+    Alert,
+    Impedances,
+    LineMove,
+    PassedRule,
+    StandingWaiver,
+    State,
+    past_programs_after,
+    reservations_at,
+)
+
+PROGRAMMING: tuple[CommandKind, ...] = ("program-stimulator", "program-pump")
+STARTS: tuple[CommandKind, ...] = (*PROGRAMMING, "start-stimulation")
+
+ALERTS_KEPT = Milliseconds(10 * MINUTE_MS)
+"""How far back alarms followed by a start are counted (SR-35) [Open PCA R6.5.0(18): 10 min]."""
+FILLS_KEPT = 64
+
+NEEDS_A_LOOK = ("motor-stall", "occlusion")
+"""Alarms after which something may sit under pressure or undelivered: no bolus on top of it."""
+FROM_ZERO = ("magnet", "mri-mode", "battery-low")
+"""Alarms of a stimulator that ended its output: the next start begins at zero."""
+UNPLANNED_DELIVERY = ("delivery-without-intent", "over-delivery", "odometer-fell", "free-flow")
+"""Alarms after which nobody knows what a window holds."""
+ONE_TIME = ("SR-06", "SR-12", "SR-18", "SR-19", "SR-44", "SR-59")
+"""Rules about a change itself: what was let pass is over once the change is done."""
+
+
+def connected(state: State, event: Connected) -> State:
+    """A new conversation: old impedances are stale, and only what still flows is running."""
+    restarted = state.boot is not None and state.boot != event.boot
+    return replace(
+        state,
+        identity=event.identity,
+        boot=event.boot,
+        impedances=None,
+        running=state.running if event.delivering else None,
+        from_zero="the device has restarted" if restarted else state.from_zero,
+        epoch=state.epoch + restarted,
+    )
+
+
+def found(state: State, event: Found) -> State:
+    """A pump's own program is what going on with means, where none was verified."""
+    return replace(state, last_verified=event.program)
+
+
+def intended(state: State, event: Intended) -> State:
+    """A judged command is on its way: from here on it counts in full."""
+    day = Milliseconds(event.at.slow - DAY_MS)
+    user = event.override.user if event.override else ""
+    passed = (
+        *(one for one in state.passed if one.at >= day),
+        *(PassedRule(rule, user, event.at.slow) for rule in event.passed),
+    )
+    state = replace(
+        state,
+        epoch=state.epoch + 1,
+        unsettled=(*state.unsettled, event),
+        passed=passed,
+    )
+    if event.latest_end is None:
+        return state
+    match event.outputs:
+        case (BolusOutput() as bolus,):
+            asked = Reservation(
+                event.id,
+                event.drugs,
+                event.at.slow,
+                event.latest_end,
+                least=type(bolus.volume)(0),
+                most=bolus.volume,
+            )
+            return replace(state, reservations=(*reservations_at(state, event.at), asked))
+        case (PrimeOutput() as prime,):
+            fills = (*state.primed_fills, prime.fill_at_ms)[-FILLS_KEPT:]
+            return replace(_with_move(state, event, event.latest_end), primed_fills=fills)
+        case _:
+            return _with_move(state, event, event.latest_end)
+
+
+def _with_move(state: State, event: Intended, latest_end: Milliseconds) -> State:
+    moves = (one for one in state.line_moves if one.latest_end >= event.at.slow)
+    return replace(state, line_moves=(*moves, LineMove(event.id, latest_end)))
+
+
+def settled(state: State, event: Settled) -> State:
+    """What became of an intent is known, or still is not."""
+    intent = next((i for i in state.unsettled if i.id == event.id), None)
+    if intent is None or event.outcome == "UNCERTAIN":
+        return state
+    state = replace(
+        state,
+        epoch=state.epoch + 1,
+        unsettled=tuple(i for i in state.unsettled if i.id != event.id),
+    )
+    if event.outcome == "refused":
+        return _refused(state, intent)
+    return _delivered(state, intent, event.at)
+
+
+def _refused(state: State, intent: Intended) -> State:
+    """The device proved that it did nothing for an intent."""
+    tokens = {o.fill_at_ms for o in intent.outputs if isinstance(o, PrimeOutput)}
+    return replace(
+        state,
+        reservations=proved_nothing(state.reservations, intent.id),
+        line_moves=tuple(one for one in state.line_moves if one.id != intent.id),
+        primed_fills=tuple(one for one in state.primed_fills if one not in tokens),
+    )
+
+
+def _delivered(state: State, intent: Intended, at: Instant) -> State:
+    if intent.command in STARTS:
+        state = replace(state, alerted=(), waivers=_waivers(state, intent))
+    match intent.command:
+        case "program-stimulator":
+            programs = tuple(o for o in intent.outputs if isinstance(o, StimulatorProgram))
+            return replace(
+                state,
+                programs=programs,
+                running=None,
+                unknown_program=False,
+                patient=intent.patient,
+            )
+        case "program-pump":
+            program = next(o for o in intent.outputs if isinstance(o, PumpProgram))
+            return replace(
+                state,
+                pump_program=program,
+                last_verified=program,
+                held=False,
+                unknown_program=False,
+                past_programs=past_programs_after(state, at),
+                known_drugs=tuple(
+                    dict.fromkeys((*state.known_drugs, *(drug.name for drug in program.drugs)))
+                ),
+                pump_limits=intent.limits,
+                timezone=intent.timezone,
+                patient=intent.patient,
+            )
+        case "start-stimulation":
+            running = next(o for o in intent.outputs if isinstance(o, Stimulation))
+            return replace(state, running=running, from_zero=None)
+        case "change-amplitude":
+            running = next(o for o in intent.outputs if isinstance(o, Stimulation))
+            return replace(state, running=running)
+        case _:
+            return state
+
+
+def _waivers(state: State, intent: Intended) -> tuple[StandingWaiver, ...]:
+    """What the device now runs on although a rule objects to it, and until when."""
+    kept = () if intent.command in PROGRAMMING else state.waivers
+    if intent.override is None:
+        return kept
+    until = Milliseconds(intent.at.slow + intent.override.valid_for)
+    fresh = (StandingWaiver(rule, until) for rule in intent.passed if rule not in ONE_TIME)
+    return (*(one for one in kept if one.rule not in intent.passed), *fresh)
+
+
+def device_counted(state: State, event: Counted) -> State:
+    """The device told its own count for an id."""
+    return replace(
+        state,
+        reservations=counted(state.reservations, event.id, event.state, event.volume, event.at),
+    )
+
+
+def unverified(state: State, event: Unverified) -> State:
+    """No program counts as verified: nothing starts and no bolus is given until one is applied."""
+    return replace(
+        state,
+        epoch=state.epoch + 1,
+        unsettled=tuple(i for i in state.unsettled if i.id != event.id),
+        programs=(),
+        running=None,
+        pump_program=None,
+        past_programs=past_programs_after(state, event.at),
+        pump_limits=None,
+        unknown_program=event.delivers,
+        full_until=_a_day_from(event.at) if event.delivers else state.full_until,
+    )
+
+
+def _a_day_from(at: Instant) -> Milliseconds:
+    return Milliseconds(at.slow + DAY_MS)
+
+
+def lowered(state: State, event: Lowered) -> State:
+    """A running output was lowered."""
+    if state.running is None:
+        return state
+    running = replace(state.running, amplitudes=event.amplitudes)
+    return replace(state, running=running, epoch=state.epoch + 1)
+
+
+def stopped(state: State, event: Stopped) -> State:
+    """A stop was sent; what was not confirmed still counts as running."""
+    running = None if event.confirmed else state.running
+    return replace(state, running=running, held=True, epoch=state.epoch + 1)
+
+
+def measured(state: State, impedances: Impedances) -> State:
+    """The device measured its contacts."""
+    return replace(state, impedances=impedances)
+
+
+def raised(state: State, event: Raised) -> State:
+    """An alarm: on the board, and what it means for what may follow."""
+    alarm, at = event.alarm, event.at
+    state = replace(
+        state, alarms=with_raised(state.alarms, alarm, at.wall), alarms_paused_until=Milliseconds(0)
+    )
+    if alarm.priority != "LOW" and alarm.code not in state.alerted:
+        since = at.slow - ALERTS_KEPT
+        state = replace(
+            state,
+            alerted=(*state.alerted, alarm.code),
+            alerts=(*(a for a in state.alerts if a.at >= since), Alert(alarm.code, at.slow)),
+        )
+    if alarm.code in NEEDS_A_LOOK:
+        state = replace(state, attention=alarm.code)
+    if alarm.code in FROM_ZERO:
+        state = replace(state, from_zero=alarm.text)
+    if alarm.code in UNPLANNED_DELIVERY:
+        state = replace(state, full_until=_a_day_from(at))
+    return state
+
+
+def cleared(state: State, code: str) -> State:
+    """The condition of an alarm is over."""
+    return replace(state, alarms=with_cleared(state.alarms, code))
+
+
+def looked(state: State, event: Looked) -> State:
+    """A person has looked: what is over goes from the board, boluses are open again."""
+    return replace(state, attention=None, alerts=(), alarms=with_looked(state.alarms))
+
+
+def latched(state: State, event: Latched) -> State:
+    """The journal cannot be written, or cannot be trusted."""
+    return replace(
+        state,
+        latched=state.latched or event.reason,
+        last_verified=None if event.past_lost else state.last_verified,
+        epoch=state.epoch + 1,
+    )

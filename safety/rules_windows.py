@@ -1,0 +1,225 @@
+"""Rules of a pump that need its history: windows, lockout, stops, what nobody knows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from device_profiles.diagnostics import Finding
+from device_profiles.notation import mass_unit_for, write_duration, write_mass
+from device_profiles.profile import PumpProfile
+from device_profiles.quantities import (
+    Femtograms,
+    Milliseconds,
+    NanogramsPerMillilitre,
+    mass_of,
+)
+from safety.commands import Instant
+from safety.dose import can_be_bounded, flow_at, worst_case_over
+from safety.doubt import Reservation
+from safety.limits import DOSE_WINDOWS, DrugLimits, PumpLimits, missing_limits
+from safety.outputs import BolusOutput, PumpProgram
+from safety.rules_infusion import judge_bolus
+
+
+def _hard(rule: str, path: str, message: str, hint: str | None = None) -> Finding:
+    return Finding(rule=rule, severity="hard", path=path, message=message, hint=hint)
+
+
+def judge_pump_windows(
+    current: PumpProgram | None,
+    known: Sequence[PumpProgram],
+    new: PumpProgram,
+    limits: PumpLimits,
+    held: Sequence[Reservation],
+    now: Instant,
+) -> list[Finding]:
+    """SR-14: a new program leaves room for doses already given and for the programs around it.
+
+    Protects from a basal that refills a window after a bolus or follows the peak of another
+    program. ``known`` are all programs that a window may hold: the one in the pump, those before
+    it, those on their way. Harm: a new program waits until what was given has left its window,
+    unless it is nowhere more than the one in the pump. Longest denial: a day and the bolus. Way
+    out: wait; lower the basal.
+    """
+    if not known or (current is not None and is_no_more_than(new, current)):
+        return []
+    findings: list[Finding] = []
+    for drug in limits.drugs:
+        findings += _judge_windows((new, *known), drug, Femtograms(0), held, now, "basal")
+    return findings
+
+
+def judge_unknown_past(full_until: Milliseconds, now: Instant) -> list[Finding]:
+    """SR-14: no bolus while a window may hold what an unknown program delivered.
+
+    Protects from a bolus on top of doses that nobody recorded. Harm: boluses are denied for a
+    day of the device's time; the basal is not touched. Way out: wait.
+    """
+    if now.slow >= full_until:
+        return []
+    left = write_duration(Milliseconds(full_until - now.slow))
+    text = f"the pump held a program that nobody verified: its windows count as full for {left}"
+    return [_hard("SR-14", "bolus", text, "wait; the basal goes on")]
+
+
+def judge_held(held: bool) -> list[Finding]:
+    """SR-32: no bolus after a stop, until a person applies a program again.
+
+    Protects from a bolus into a pump that somebody stopped for a reason. Harm: none to the
+    basal, which goes on. Way out: apply the therapy file.
+    """
+    if not held:
+        return []
+    text = "the pump was stopped: boluses are closed"
+    return [_hard("SR-32", "bolus", text, "apply the therapy file again to open them")]
+
+
+def judge_lockout(
+    held: Sequence[Reservation],
+    bolus: BolusOutput,
+    profile: PumpProfile,
+    slack: Milliseconds,
+    now: Instant,
+) -> list[Finding]:
+    """SR-15, SR-16: host boluses keep the device's shortest lockout and its count of a day.
+
+    From the latest start of the one before to the earliest of this one, and never before that
+    one has surely ended; counted from the intent, whatever became of it. Protects from a stutter
+    of single doses. Harm: a bolus is denied. Longest denial: the lockout, or the time of the last
+    bolus; for the count a day. Way out: wait.
+    """
+    findings: list[Finding] = []
+    wait = max(
+        (max(one.begun + slack + profile.lockout_min, one.latest_end) - now.slow for one in held),
+        default=0,
+    )
+    if wait > 0:
+        text = f"the last bolus was a moment ago: {write_duration(Milliseconds(wait))} to wait"
+        findings.append(_hard("SR-15", "bolus", text, "wait"))
+    most = profile.boluses_per_day_max
+    if len(held) >= most:
+        findings.append(
+            Finding(
+                rule="SR-05",
+                severity="hard",
+                path="bolus",
+                message=f"{len(held)} boluses within a day, and the device's limit is {most}",
+                value=f"{len(held) + 1}",
+                limit=f"{most}",
+                source="device",
+                hint="wait until the earliest has left the day",
+            )
+        )
+    return findings
+
+
+def judge_bolus_in_state(
+    current: PumpProgram | None,
+    known: Sequence[PumpProgram],
+    limits: PumpLimits | None,
+    held: Sequence[Reservation],
+    bolus: BolusOutput,
+    profile: PumpProfile,
+    now: Instant,
+) -> list[Finding]:
+    """SR-05, SR-14, SR-22: one bolus against its own limit and every full window around it.
+
+    Protects from stacked doses: a window counts a whole window of basal, all patient boluses,
+    and every earlier bolus by its latest possible end. ``known`` are all programs that a window
+    may hold. Harm: a bolus is denied. Longest denial: a day and the time of the last bolus. Way
+    out: wait; the finding says which window is full.
+    """
+    if current is None or limits is None:
+        text = "no program has been verified in this pump: a bolus has nothing to be judged by"
+        return [_hard("SR-22", "bolus", text, "apply the therapy file first")]
+    findings = [*judge_bolus(bolus, current, limits, profile)]
+    findings += missing_limits(limits, bolus_asked=True)
+    for drug in limits.drugs:
+        mass = mass_of(bolus.volume, drug.concentration)
+        findings += _judge_windows(known, drug, mass, held, now, "bolus")
+    return findings
+
+
+def _judge_windows(
+    programs: Sequence[PumpProgram],
+    drug: DrugLimits,
+    asked: Femtograms,
+    held: Sequence[Reservation],
+    now: Instant,
+    path: str,
+) -> list[Finding]:
+    if not all(can_be_bounded(phase) for phase in phases_of(programs)):
+        return []  # SR-16 has refused it: there is no worst case to compare
+    findings = []
+    for window in DOSE_WINDOWS:
+        limit = drug.of(window.quantity)
+        if limit is None:
+            continue
+        worst = worst_case_over(
+            tuple((phase, _concentration(phase, drug.name)) for phase in phases_of(programs)),
+            window.length,
+        )
+        earlier = sum(
+            reservation.most_of(drug.name)
+            for reservation in held
+            if reservation.reaches_into(window.length, now)
+        )
+        total = Femtograms(worst + earlier + asked)
+        if total > limit.value:
+            # One unit for all figures: milligrams beside micrograms are misread (accident A7).
+            unit = mass_unit_for(min(Femtograms(limit.value), asked or worst))
+            ceiling = write_mass(Femtograms(limit.value), unit)
+            findings.append(
+                Finding(
+                    rule="SR-14",
+                    severity="hard",
+                    path=path,
+                    message=(
+                        f"{drug.name}: within one window of {window.words} there could be "
+                        f"{write_mass(total, unit)}: {write_mass(worst, unit)} of the basal and "
+                        "the button, "
+                        f"{write_mass(Femtograms(earlier), unit)} of earlier boluses, "
+                        f"{write_mass(asked, unit)} asked for; the {limit.source}'s limit is "
+                        f"{ceiling}"
+                    ),
+                    value=write_mass(total, unit),
+                    limit=ceiling,
+                    source=limit.source,
+                    hint="wait until an earlier bolus has left the window",
+                )
+            )
+    return findings
+
+
+def phases_of(programs: Sequence[PumpProgram]) -> tuple[PumpProgram, ...]:
+    """Each program, and before it the bridge that it begins with, as a program of its own."""
+    bridges = (
+        replace(
+            program,
+            drugs=program.bridge.drugs,
+            basal=program.bridge.basal,
+            patient_bolus=None,
+            bridge=None,
+        )
+        for program in programs
+        if program.bridge is not None
+    )
+    return (*programs, *bridges)
+
+
+def _concentration(program: PumpProgram, name: str) -> NanogramsPerMillilitre:
+    """The concentration of a drug while a program ran; 0 if it was not in the pump."""
+    held = (drug.concentration for drug in program.drugs if drug.name == name)
+    return next(held, NanogramsPerMillilitre(0))
+
+
+def is_no_more_than(new: PumpProgram, old: PumpProgram) -> bool:
+    """Whether a program delivers nowhere more than the one before: continuation.
+
+    Compared step by step at every border of either; boluses compared field by field.
+    """
+    if new.drugs != old.drugs or new.utc_offset_min != old.utc_offset_min:
+        return False
+    borders = {step.start for step in (*new.basal, *old.basal)}
+    if any(flow_at(new.basal, minute) > flow_at(old.basal, minute) for minute in borders):
+        return False
+    return new.patient_bolus is None or new.patient_bolus == old.patient_bolus

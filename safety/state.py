@@ -1,0 +1,163 @@
+"""What the judge knows of one device: the fold of its journal, and what can be read out of it."""
+
+from dataclasses import dataclass
+
+from device_profiles.quantities import DAY_MS, Milliseconds, Ohms
+from safety.alarms import ActiveAlarm
+from safety.commands import Instant
+from safety.doubt import Reservation
+from safety.events import DeviceIdentity, Intended
+from safety.limits import PumpLimits
+from safety.outputs import PumpProgram, Stimulation, StimulatorProgram
+
+DELIVERY_SLACK = Milliseconds(5_000)
+"""How long a judged command may wait on the way to its first byte; link time, never scaled."""
+
+BEGINNING = Milliseconds(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Impedances:
+    """The last measurement and when it was taken, on the fast clock."""
+
+    ohms: tuple[Ohms, ...]
+    taken: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class PastProgram:
+    """A pump's program that was replaced, and when that had surely happened (slow time)."""
+
+    program: PumpProgram
+    replaced: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class PassedRule:
+    """A rule whose soft finding a person let pass, and when (slow time)."""
+
+    rule: str
+    user: str
+    at: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class StandingWaiver:
+    """A rule that the program in the device was let pass, until when (slow time)."""
+
+    rule: str
+    until: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class LineMove:
+    """A bridge or a prime that an intent may have begun, and when it has surely ended."""
+
+    id: int
+    latest_end: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An alarm above LOW, and when it was raised (slow time)."""
+
+    code: str
+    at: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything the judge knows about one device; the fold of its journal.
+
+    ``unsettled`` are intents whose outcome is not known: they count in full and block further
+    therapy until the device has been asked. ``epoch`` counts the events that may change what
+    the device shows; a plan made in another epoch is void.
+    """
+
+    epoch: int = 0
+    latched: str | None = None
+    identity: DeviceIdentity | None = None
+    boot: int | None = None
+    patient: str | None = None
+    unsettled: tuple[Intended, ...] = ()
+    in_mri: bool = False
+    """The device was prepared for a magnetic field and has not been looked at since."""
+    attention: str | None = None
+    """The alarm (a stall, an occlusion) after which a person has to look before any bolus."""
+    alarms: tuple[ActiveAlarm, ...] = ()
+    """What a person has to know of, the newest last."""
+    alarms_paused_until: Milliseconds = BEGINNING
+    """Wall time until which alarms are silent."""
+    alerts: tuple[Alert, ...] = ()
+    """Each alarm above LOW that came after a start, of the last minutes (SR-35)."""
+    alerted: tuple[str, ...] = ()
+    """The alarms above LOW since the last start."""
+    passed: tuple[PassedRule, ...] = ()
+    """Soft findings that people let pass in the last day."""
+    waivers: tuple[StandingWaiver, ...] = ()
+    """What the program in the device was let pass."""
+    programs: tuple[StimulatorProgram, ...] = ()
+    running: Stimulation | None = None
+    impedances: Impedances | None = None
+    from_zero: str | None = None
+    """Why the next start has to begin at zero: a magnet, a reset, a low battery."""
+    held: bool = False
+    """A pump was stopped: no bolus until a program is applied again."""
+    pump_program: PumpProgram | None = None
+    last_verified: PumpProgram | None = None
+    """What a pump was last known to deliver; going on with no more than it is continuation."""
+    pump_limits: PumpLimits | None = None
+    timezone: str | None = None
+    past_programs: tuple[PastProgram, ...] = ()
+    unknown_program: bool = False
+    """The device was found with a program that nobody verified, and none has been applied since."""
+    full_until: Milliseconds = BEGINNING
+    """Slow time until which every window counts as full: nobody knows what flowed before."""
+    known_drugs: tuple[str, ...] = ()
+    """Drugs that this pump has delivered under a verified program: their start is over."""
+    reservations: tuple[Reservation, ...] = ()
+    line_moves: tuple[LineMove, ...] = ()
+    """Bridges and primes that may be under way."""
+    primed_fills: tuple[Milliseconds, ...] = ()
+    """The fills whose one prime has been used, the newest last."""
+
+
+def delivery_slack(state: State) -> Milliseconds:
+    """`DELIVERY_SLACK` in the device's own time, which a simulator may run faster."""
+    return Milliseconds(DELIVERY_SLACK * (state.identity.speed if state.identity else 1))
+
+
+def impedance_at(state: State, now: Instant) -> tuple[tuple[Ohms, ...], Milliseconds] | None:
+    """The last measurement with its age."""
+    if state.impedances is None:
+        return None
+    return state.impedances.ohms, Milliseconds(now.fast - state.impedances.taken)
+
+
+def reservations_at(state: State, now: Instant) -> tuple[Reservation, ...]:
+    """The reservations that may still lie in the longest window ending now (closed at its edge)."""
+    return tuple(r for r in state.reservations if r.reaches_into(DAY_MS, now))
+
+
+def programs_in_window(state: State, now: Instant) -> tuple[PumpProgram, ...]:
+    """The program in the pump, then all others that the longest window may hold or come to hold.
+
+    Those are the programs before it and those on their way whose outcome is not known.
+    """
+    current = (state.pump_program,) if state.pump_program is not None else ()
+    past = (p.program for p in state.past_programs if p.replaced >= now.slow - DAY_MS)
+    pending = (
+        output
+        for intent in state.unsettled
+        for output in intent.outputs
+        if isinstance(output, PumpProgram)
+    )
+    return (*current, *past, *pending)
+
+
+def past_programs_after(state: State, at: Instant) -> tuple[PastProgram, ...]:
+    """The past programs once the one in the pump is among them."""
+    kept = tuple(p for p in state.past_programs if p.replaced >= at.slow - DAY_MS)
+    if state.pump_program is None:
+        return kept
+    return (PastProgram(state.pump_program, at.slow), *kept)
