@@ -251,8 +251,9 @@ def _judge_pump_change(state: State, command: ProgramPump, now: Instant) -> list
     limits, _ = pump_limits(command.therapy, command.formulary)
     known = programs_in_window(state, now)
     held = reservations_at(state, now)
+    in_line = state.pump_program or state.last_verified
     return [
-        *judge_bridge(state.pump_program, command, state.line_moves, now),
+        *judge_bridge(in_line, command, state.line_moves, now),
         *judge_change(state.pump_program, known, command),
         *judge_pump_windows(state.pump_program, known, command.program, limits, held, now),
     ]

@@ -41,7 +41,7 @@ from safety.events import (
     Rejected,
     Settled,
 )
-from safety.kernel import Ask, Record, step
+from safety.kernel import Ask, Continue, Record, step
 from safety.outputs import (
     BolusOutput,
     DrugInPump,
@@ -171,6 +171,9 @@ class Story:
         now = instant(self.now)
         request = Ask(now, self.ids, command, "BENCH-012", override, seen=now.fast)
         _, (effect,) = step(self.state, request)
+        if isinstance(effect, Continue):
+            self.state, _ = step(self.state, effect.intent)
+            return effect.intent
         assert isinstance(effect, Record)
         assert isinstance(effect.event, Intended | Rejected)
         self.tell(effect.event)

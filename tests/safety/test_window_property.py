@@ -5,7 +5,7 @@ decides; the oracle counts what a pump can have given at worst. The wrong twins 
 kernels with one guard broken: the same property has to refute each of them, or it proves nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -41,14 +41,14 @@ from device_profiles.quantities import (
     NanoLitresPerDay,
 )
 from device_profiles.therapy import DoseLimits, Drug
-from safety import kernel, rules_state
+from safety import fold, kernel, rules_windows
 from safety.commands import GiveBolus, Instant
 from safety.dose import worst_case_over
+from safety.doubt import Reservation
 from safety.events import Connected, Intended, Outcome, Settled
-from safety.kernel import State
 from safety.limits import DOSE_WINDOWS
 from safety.outputs import PumpProgram
-from safety.rules_state import Reservation
+from safety.state import State
 
 UNIT = 1_000
 """nL; doses, basals (an hour) and limits are small whole numbers of it, so that sums meet."""
@@ -370,7 +370,7 @@ def test_the_window_rule_holds_alone_where_doubt_blocks_nothing(
 @pytest.mark.requirement("SR-14")
 @settings(max_examples=150)
 @given(stories("boluses"))
-def test_a_bolus_is_refused_only_where_a_full_window_would_be_over(
+def test_a_bolus_is_refused_only_where_a_full_window_would_be_over_or_the_last_one_may_run(
     story: tuple[Setting, tuple[Step, ...]],
 ) -> None:
     pump = Pump(story[0], "boluses", 0)
@@ -380,7 +380,9 @@ def test_a_bolus_is_refused_only_where_a_full_window_would_be_over(
     for step in story[1]:
         if isinstance(step, AskBolus) and not pump.story.state.unsettled:
             volume = step.units * UNIT + step.more
-            fits = volume <= pump.windows[0][1]
+            fits = volume <= pump.windows[0][1] and all(
+                pump.time >= max(b.latest, b.earliest + SLACK + MINUTE) for b in pump.truth.boluses
+            )
             for window, limit in pump.windows:
                 held = sum(b.volume for b in pump.truth.boluses if b.latest >= pump.time - window)
                 fits = fits and one.full(window) + held + volume <= limit
@@ -467,11 +469,13 @@ def fixed_hours(self: Reservation, window: int, now: Instant) -> bool:
     return self.latest_end // window >= now.slow // window
 
 
-Programs = Sequence[tuple[PumpProgram, NanogramsPerMillilitre]]
+Programs = tuple[tuple[PumpProgram, NanogramsPerMillilitre], ...]
 
 
 def boluses_only(programs: Programs, window: Milliseconds) -> Femtograms:
-    return worst_case_over([(_without_basal(one), strength) for one, strength in programs], window)
+    return worst_case_over(
+        tuple((_without_basal(one), strength) for one, strength in programs), window
+    )
 
 
 def _without_basal(program: PumpProgram) -> PumpProgram:
@@ -481,7 +485,7 @@ def _without_basal(program: PumpProgram) -> PumpProgram:
 
 def basal_only(programs: Programs, window: Milliseconds) -> Femtograms:
     return worst_case_over(
-        [(replace(one, patient_bolus=None), strength) for one, strength in programs], window
+        tuple((replace(one, patient_bolus=None), strength) for one, strength in programs), window
     )
 
 
@@ -493,7 +497,11 @@ def average_basal(programs: Programs, window: Milliseconds) -> Femtograms:
 
 def largest_alone(programs: Programs, window: Milliseconds) -> Femtograms:
     """The worst of each program by itself, where one may follow the other in a window."""
-    return max(worst_case_over([one], window) for one in programs)
+    return max(worst_case_over((one,), window) for one in programs)
+
+
+def no_slack(state: State) -> Milliseconds:
+    return Milliseconds(0)
 
 
 def only_the_newest(state: State, now: Instant) -> tuple[PumpProgram, ...]:
@@ -518,8 +526,8 @@ def done_is_forgotten(state: State, event: Settled) -> State:
     return replace(after, reservations=kept) if event.outcome == "delivered" else after
 
 
-_settled, _intended, _connected = kernel._settled, kernel._intended, kernel._connected
-_judge_windows = rules_state._judge_windows
+_settled, _intended, _connected = fold.settled, fold.intended, fold.connected
+_judge_windows = rules_windows._judge_windows
 
 
 def restart_forgets(state: State, event: Connected) -> State:
@@ -537,11 +545,11 @@ def success_starts_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
         after = _settled(state, event)
         if intent is None or event.outcome != "delivered" or intent.latest_end is None:
             return after
-        counted = Reservation(intent.id, intent.masses, intent.latest_end)
-        return replace(after, reservations=(*after.reservations, counted))
+        counted = _intended(replace(state, reservations=()), intent).reservations
+        return replace(after, reservations=(*after.reservations, *counted))
 
-    monkeypatch.setattr(kernel, "_intended", intended)
-    monkeypatch.setattr(kernel, "_settled", settled)
+    monkeypatch.setattr(fold, "intended", intended)
+    monkeypatch.setattr(fold, "settled", settled)
     monkeypatch.setattr(kernel, "judge_unsettled", lambda unsettled: [])
 
 
@@ -559,10 +567,10 @@ def open_pca(monkeypatch: pytest.MonkeyPatch) -> None:
             return worst_case_over(programs, since)
 
         with monkeypatch.context() as patch:
-            patch.setattr(rules_state, "worst_case_over", so_far)
+            patch.setattr(rules_windows, "worst_case_over", so_far)
             return _judge_windows(programs, drug, asked, held, now, path)
 
-    monkeypatch.setattr(rules_state, "_judge_windows", judged)
+    monkeypatch.setattr(rules_windows, "_judge_windows", judged)
 
 
 def first_drug_only(program: Any, drug: Any, *rest: Any) -> Any:
@@ -576,12 +584,12 @@ def begin_is_end(monkeypatch: pytest.MonkeyPatch) -> None:
         end = None if event.latest_end is None else event.at.slow
         return _intended(state, replace(event, latest_end=end))
 
-    monkeypatch.setattr(kernel, "_intended", intended)
+    monkeypatch.setattr(fold, "intended", intended)
 
 
 def one_window(quantity: str) -> Twin:
     only = tuple(one for one in DOSE_WINDOWS if one.quantity == quantity)
-    return _patched(rules_state, "DOSE_WINDOWS", only)
+    return _patched(rules_windows, "DOSE_WINDOWS", only)
 
 
 def _held_for_an_hour(state: State, now: Instant) -> tuple[Reservation, ...]:
@@ -594,43 +602,43 @@ def one_nanolitre_more(monkeypatch: pytest.MonkeyPatch) -> None:
     def judged(program: Any, drug: Any, asked: int, *rest: Any) -> Any:
         return _judge_windows(program, drug, Femtograms(max(0, asked - 1_000_000)), *rest)
 
-    monkeypatch.setattr(rules_state, "_judge_windows", judged)
+    monkeypatch.setattr(rules_windows, "_judge_windows", judged)
 
 
 def basal_changes_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program change that looks at no earlier bolus."""
-    monkeypatch.setattr(kernel, "judge_pump_change", lambda *rest: [])
+    monkeypatch.setattr(kernel, "judge_pump_windows", lambda *rest: [])
 
 
 TWINS: dict[str, tuple[Windows, Twin]] = {
     "> for >= at the edge": ("boluses", _patched(Reservation, "reaches_into", open_edge)),
-    "slack forgotten": ("boluses", _patched(kernel, "DELIVERY_SLACK", Milliseconds(0))),
+    "slack forgotten": ("boluses", _patched(kernel, "delivery_slack", no_slack)),
     "slack given back": ("boluses", _patched(Reservation, "reaches_into", edge_of_the_asking)),
     "fixed hours": ("boluses", _patched(Reservation, "reaches_into", fixed_hours)),
     "counted by its beginning": ("boluses", begin_is_end),
-    "basal forgotten": ("boluses", _patched(rules_state, "worst_case_over", boluses_only)),
-    "patient forgotten": ("boluses", _patched(rules_state, "worst_case_over", basal_only)),
-    "mean basal": ("boluses", _patched(rules_state, "worst_case_over", average_basal)),
-    "UNCERTAIN frees the dose": ("boluses", _patched(kernel, "_settled", doubt_is_a_refund)),
-    "UNCERTAIN is a failure": ("boluses", _patched(kernel, "_settled", doubt_is_a_failure)),
-    "delivered frees the dose": ("boluses", _patched(kernel, "_settled", done_is_forgotten)),
+    "basal forgotten": ("boluses", _patched(rules_windows, "worst_case_over", boluses_only)),
+    "patient forgotten": ("boluses", _patched(rules_windows, "worst_case_over", basal_only)),
+    "mean basal": ("boluses", _patched(rules_windows, "worst_case_over", average_basal)),
+    "UNCERTAIN frees the dose": ("boluses", _patched(fold, "settled", doubt_is_a_refund)),
+    "UNCERTAIN is a failure": ("boluses", _patched(fold, "settled", doubt_is_a_failure)),
+    "delivered frees the dose": ("boluses", _patched(fold, "settled", done_is_forgotten)),
     "success starts the count": ("boluses", success_starts_the_count),
-    "void on restart": ("boluses", _patched(kernel, "_connected", restart_forgets)),
-    "only the newest counts": ("boluses", _patched(kernel, "_intended", lax_and_overwritten)),
+    "void on restart": ("boluses", _patched(fold, "connected", restart_forgets)),
+    "only the newest counts": ("boluses", _patched(fold, "intended", lax_and_overwritten)),
     "Open PCA": ("boluses", open_pca),
-    "first drug only": ("boluses", _patched(rules_state, "_judge_windows", first_drug_only)),
+    "first drug only": ("boluses", _patched(rules_windows, "_judge_windows", first_drug_only)),
     "no hour": ("boluses", one_window("per_day")),
     "only the hour": ("boluses", one_window("per_hour")),
-    "held for an hour": ("boluses", _patched(kernel, "_held", _held_for_an_hour)),
+    "held for an hour": ("boluses", _patched(kernel, "reservations_at", _held_for_an_hour)),
     "one nanolitre more": ("boluses", one_nanolitre_more),
     "changes see no bolus": ("rising basal", basal_changes_unseen),
     "replaced program forgotten": (
         "any basal",
-        _patched(kernel, "_programs_in_window", only_the_newest),
+        _patched(kernel, "programs_in_window", only_the_newest),
     ),
     "largest, not the envelope": (
         "any basal",
-        _patched(rules_state, "worst_case_over", largest_alone),
+        _patched(rules_windows, "worst_case_over", largest_alone),
     ),
 }
 
