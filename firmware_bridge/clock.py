@@ -28,6 +28,9 @@ class Clock(Protocol):
     def monotonic_ns(self) -> int:
         """Nanoseconds since some start; never goes back."""
 
+    def with_sleep_ns(self) -> int:
+        """Like `monotonic_ns`, the host's sleep included."""
+
     def wall_ms(self) -> int:
         """Unix time in ms; jumps when somebody sets the host's clock."""
 
@@ -49,6 +52,10 @@ class RealClock:
     def monotonic_ns(self) -> int:
         """Nanoseconds of the host's monotonic clock."""
         return time.monotonic_ns()
+
+    def with_sleep_ns(self) -> int:
+        """Nanoseconds of the host's clock that goes on in its sleep, where it has one."""
+        return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
     def wall_ms(self) -> int:
         """Unix time of the host in ms."""
@@ -119,14 +126,23 @@ class VirtualClock:
     def __init__(self, loop: VirtualLoop, wall_start_ms: int = VIRTUAL_WALL_START_MS) -> None:
         self._loop = loop
         self._wall_start_ms = wall_start_ms
+        self._slept_ms = 0
 
     def monotonic_ns(self) -> int:
         """Nanoseconds since the loop was made."""
         return self._loop.now_ns
 
+    def with_sleep_ns(self) -> int:
+        """Nanoseconds since the loop was made, and the sleep that `sleep_host` told of."""
+        return self._loop.now_ns + self._slept_ms * NS_PER_MS
+
     def wall_ms(self) -> int:
         """Virtual Unix time in ms."""
-        return self._wall_start_ms + self._loop.now_ns // NS_PER_MS
+        return self._wall_start_ms + self._slept_ms + self._loop.now_ns // NS_PER_MS
+
+    def sleep_host(self, for_ms: int) -> None:
+        """The host slept: its wall clock went on, its monotonic clock stood still."""
+        self._slept_ms += for_ms
 
     def shift_wall(self, by_ms: int) -> None:
         """Sets the wall clock forward, or back when negative, as somebody at a host might."""

@@ -44,13 +44,15 @@ class DeviceIdentity:
 class Connected:
     """A host took charge of the device.
 
-    ``boot`` counts the device's own starts; ``delivering`` is whether anything flowed just then.
+    ``boot`` counts the device's own starts; ``delivering`` is whether anything flowed just then;
+    ``clock`` is the device's own, ms of Unix time.
     """
 
     at: Instant
     identity: DeviceIdentity
     boot: int
     delivering: bool
+    clock: Milliseconds
     kind: Literal["connected"] = "connected"
 
 

@@ -36,6 +36,7 @@ from safety.state import (
     past_programs_after,
     reservations_at,
 )
+from safety.timeline import Seen
 
 PROGRAMMING: tuple[CommandKind, ...] = ("program-stimulator", "program-pump")
 STARTS: tuple[CommandKind, ...] = (*PROGRAMMING, "start-stimulation")
@@ -50,20 +51,22 @@ FROM_ZERO = ("magnet", "mri-mode", "battery-low")
 """Alarms of a stimulator that ended its output: the next start begins at zero."""
 UNPLANNED_DELIVERY = ("delivery-without-intent", "over-delivery", "odometer-fell", "free-flow")
 """Alarms after which nobody knows what a window holds."""
-ONE_TIME = ("SR-06", "SR-12", "SR-18", "SR-19", "SR-44", "SR-59")
+ONE_TIME = ("SR-06", "SR-12", "SR-13", "SR-18", "SR-19", "SR-44", "SR-59")
 """Rules about a change itself: what was let pass is over once the change is done."""
 
 
 def connected(state: State, event: Connected) -> State:
     """A new conversation: old impedances are stale, and only what still flows is running."""
     restarted = state.boot is not None and state.boot != event.boot
+    cut_short = restarted and state.running is not None
     return replace(
         state,
         identity=event.identity,
         boot=event.boot,
+        seen=Seen(event.at.slow, event.at.wall, event.clock, event.boot),
         impedances=None,
         running=state.running if event.delivering else None,
-        from_zero="the device has restarted" if restarted else state.from_zero,
+        from_zero="the device restarted while it was on" if cut_short else state.from_zero,
         epoch=state.epoch + restarted,
     )
 
@@ -102,14 +105,15 @@ def intended(state: State, event: Intended) -> State:
             return replace(state, reservations=(*reservations_at(state, event.at), asked))
         case (PrimeOutput() as prime,):
             fills = (*state.primed_fills, prime.fill_at_ms)[-FILLS_KEPT:]
-            return replace(_with_move(state, event, event.latest_end), primed_fills=fills)
+            moving = _with_move(state, event.at, LineMove(event.id, event.latest_end, "prime"))
+            return replace(moving, primed_fills=fills)
         case _:
-            return _with_move(state, event, event.latest_end)
+            return _with_move(state, event.at, LineMove(event.id, event.latest_end, "bridge"))
 
 
-def _with_move(state: State, event: Intended, latest_end: Milliseconds) -> State:
-    moves = (one for one in state.line_moves if one.latest_end >= event.at.slow)
-    return replace(state, line_moves=(*moves, LineMove(event.id, latest_end)))
+def _with_move(state: State, at: Instant, move: LineMove) -> State:
+    moves = (one for one in state.line_moves if one.latest_end >= at.slow)
+    return replace(state, line_moves=(*moves, move))
 
 
 def settled(state: State, event: Settled) -> State:
@@ -188,10 +192,13 @@ def _waivers(state: State, intent: Intended) -> tuple[StandingWaiver, ...]:
 
 
 def device_counted(state: State, event: Counted) -> State:
-    """The device told its own count for an id."""
+    """The device told its own count for an id: of a bolus, or of what was moved in the line."""
     return replace(
         state,
         reservations=counted(state.reservations, event.id, event.state, event.volume, event.at),
+        line_moves=tuple(
+            one for one in state.line_moves if one.id != event.id or event.state == "running"
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """What the judge knows of one device: the fold of its journal, and what can be read out of it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from device_profiles.quantities import DAY_MS, Milliseconds, Ohms
 from safety.alarms import ActiveAlarm
@@ -9,6 +10,7 @@ from safety.doubt import Reservation
 from safety.events import DeviceIdentity, Intended
 from safety.limits import PumpLimits
 from safety.outputs import PumpProgram, Stimulation, StimulatorProgram
+from safety.timeline import Seen
 
 DELIVERY_SLACK = Milliseconds(5_000)
 """How long a judged command may wait on the way to its first byte; link time, never scaled."""
@@ -55,6 +57,7 @@ class LineMove:
 
     id: int
     latest_end: Milliseconds
+    what: Literal["bridge", "prime"] = "bridge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class State:
     latched: str | None = None
     identity: DeviceIdentity | None = None
     boot: int | None = None
+    seen: Seen | None = None
+    """When a host last took charge, by the device's clock and the host's."""
     patient: str | None = None
     unsettled: tuple[Intended, ...] = ()
     in_mri: bool = False

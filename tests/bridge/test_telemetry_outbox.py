@@ -25,6 +25,9 @@ class Hands:
     def monotonic_ns(self) -> int:
         return self.ms * NS_PER_MS
 
+    def with_sleep_ns(self) -> int:
+        return self.ms * NS_PER_MS
+
     def wall_ms(self) -> int:
         return 1_000_000 + self.ms
 

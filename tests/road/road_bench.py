@@ -378,9 +378,13 @@ async def apply(controller: AnyController, command: Any = None) -> Result:
 
 
 async def start(controller: StimulatorController, name: str = "walking") -> Result:
-    """Measures, then starts a program."""
+    """Measures, then starts a program; at zero first, where its last output was cut short."""
     await controller.measure()
-    return await controller.start(controller.program_named(name))
+    program = controller.program_named(name)
+    if controller.state.from_zero is None:
+        return await controller.start(program)
+    await controller.start(program, from_zero=True)
+    return await controller.set_amplitude(1, program.areas[0].amplitude)
 
 
 async def rise(seconds: float = 3.0) -> None:

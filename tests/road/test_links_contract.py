@@ -185,6 +185,10 @@ CONTRACT = {
 }
 
 
+@pytest.mark.requirement("SR-21")
+@pytest.mark.requirement("SR-22")
+@pytest.mark.requirement("SR-25")
+@pytest.mark.requirement("SR-32")
 @pytest.mark.parametrize("clause", CONTRACT)
 async def test_in_this_process(clause: str, tmp_path: Path) -> None:
     async with line("in-process", tmp_path) as end:

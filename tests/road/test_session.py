@@ -83,6 +83,10 @@ async def more(controller: StimulatorController) -> None:
 # --- replies belong to requests ------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-21")
+@pytest.mark.requirement("SR-24")
+@pytest.mark.fault("F33")
+@pytest.mark.fault("F34")
 @pytest.mark.parametrize(
     ("name", "alien", "damaged"),
     [
@@ -108,6 +112,7 @@ async def test_a_reply_that_nobody_waits_for_is_counted_and_confirms_nothing(
 
 
 @pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F32")
 async def test_a_late_reply_never_confirms_the_request_after_it() -> None:
     """The reply to the first commit comes while the second, which is lost, is awaited."""
     late = [fault("delay_reply", "commit"), fault("drop_request", "commit", 2)]
@@ -124,6 +129,7 @@ async def test_a_late_reply_never_confirms_the_request_after_it() -> None:
 
 
 @pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F34")
 @pytest.mark.parametrize("what", ["another session", "another sequence", "another id"])
 async def test_a_confirmation_that_is_not_of_this_request_confirms_nothing(what: str) -> None:
     async with road("stimulator") as bench:
@@ -148,6 +154,8 @@ async def test_a_confirmation_that_is_not_of_this_request_confirms_nothing(what:
         assert controller.session.counts.alien == (what != "another id")
 
 
+@pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F43")
 async def test_our_own_frames_coming_back_are_no_replies() -> None:
     async with road("pump") as bench:
         controller = await bench.pump()
@@ -165,6 +173,8 @@ async def test_our_own_frames_coming_back_are_no_replies() -> None:
         assert bench.device.done("bolus of") == 0
 
 
+@pytest.mark.requirement("SR-24")
+@pytest.mark.fault("F42")
 async def test_noise_between_two_frames_costs_nothing() -> None:
     async with road("stimulator") as bench:
         controller = await bench.stimulator()
@@ -198,6 +208,7 @@ class Crumbs(Link):
         await self._inner.close()
 
 
+@pytest.mark.fault("F42")
 async def test_replies_in_single_bytes_are_read_also_of_several_requests_at_once() -> None:
     async with road("stimulator") as bench:
         bench.wrap = Crumbs
@@ -208,6 +219,7 @@ async def test_replies_in_single_bytes_are_read_also_of_several_requests_at_once
 
 
 @pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F34")
 async def test_an_answer_about_another_id_settles_nothing() -> None:
     """A device that mixes up its answers must not turn a delivered dose into a refused one."""
     async with road("pump", [fault("drop_reply", "bolus")]) as bench:
@@ -248,6 +260,9 @@ async def test_a_query_is_asked_three_times_in_all_each_for_half_a_second() -> N
 
 
 @pytest.mark.requirement("SR-21")
+@pytest.mark.requirement("SR-20")
+@pytest.mark.fault("F30")
+@pytest.mark.fault("F53")
 @pytest.mark.parametrize("lost", ["drop_request", "drop_reply"])
 @pytest.mark.parametrize(
     ("family", "name"),
@@ -420,6 +435,7 @@ class LyingDriver:
 
 
 @pytest.mark.requirement("SR-58")
+@pytest.mark.requirement("SR-10")
 @pytest.mark.parametrize("liar", ["driver", "codec"])
 @pytest.mark.parametrize("lie", LIES)
 async def test_what_the_last_look_does_not_find_in_the_bytes_is_not_written(
@@ -473,6 +489,9 @@ def still_good() -> None:
 
 
 @pytest.mark.requirement("SR-20")
+@pytest.mark.requirement("SR-10")
+@pytest.mark.fault("F82")
+@pytest.mark.fault("F93")
 async def test_a_clearance_is_spent_once_and_serves_no_other_intent() -> None:
     async with road("stimulator") as bench:
         controller = await bench.stimulator()
@@ -482,7 +501,8 @@ async def test_a_clearance_is_spent_once_and_serves_no_other_intent() -> None:
         command = StartStimulation(
             Stimulation(program, (program.areas[0].amplitude,)), stimulator_profile()
         )
-        clearance = await controller.gate.ask(Ask(controller.now(), 77, command, "BENCH-007"))
+        now = controller.now()
+        clearance = await controller.gate.ask(Ask(now, 77, command, "BENCH-007", seen=now.fast))
         procedure = controller._driver.procedure(clearance.intent)
         session, driver = controller.session, controller._driver
         with pytest.raises(ClearanceError, match="another intent"):
@@ -496,6 +516,7 @@ async def test_a_clearance_is_spent_once_and_serves_no_other_intent() -> None:
         assert len(bench.link.written) == written
 
 
+@pytest.mark.requirement("SR-10")
 async def test_a_procedure_with_one_step_too_many_stops_before_it() -> None:
     async with road("pump") as bench:
         controller = await bench.pump()
@@ -525,6 +546,7 @@ def test_no_therapy_but_a_renewal_goes_by_the_road_of_renewals() -> None:
 
 
 @pytest.mark.requirement("SR-14")
+@pytest.mark.fault("F65")
 async def test_a_therapy_that_waited_too_long_after_it_was_judged_is_not_sent() -> None:
     """The windows were judged for a bolus that begins within seconds."""
     async with road("pump") as bench:
@@ -557,6 +579,7 @@ async def test_without_a_live_output_there_is_nothing_to_renew() -> None:
 
 
 @pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F85")
 @pytest.mark.parametrize("family", ["stimulator", "pump"])
 async def test_stop_overtakes_a_therapy_that_hangs(
     family: str,
@@ -595,6 +618,8 @@ async def _dose(controller: AnyController) -> None:
 
 
 @pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F85")
+@pytest.mark.fault("F86")
 async def test_stop_is_sent_while_the_disk_hangs_under_a_therapy() -> None:
     async with road("stimulator") as bench:
         controller = await bench.stimulator()
@@ -620,9 +645,8 @@ async def test_a_line_that_is_gone_before_the_write_leaves_nothing_in_doubt() ->
         controller = await bench.pump()
         await apply(controller)
         output = BolusOutput(NanoLitres(5_000), Milliseconds(120_000))
-        clearance = await controller.gate.ask(
-            Ask(controller.now(), 77, GiveBolus(output, controller.profile), "BENCH-012")
-        )
+        now, command = controller.now(), GiveBolus(output, controller.profile)
+        clearance = await controller.gate.ask(Ask(now, 77, command, "BENCH-012", seen=now.fast))
         written = len(bench.link.written)
         bench.runner.inject("unplug")
         await asyncio.sleep(0)
@@ -660,6 +684,7 @@ async def test_a_line_that_is_lost_while_staging_changes_nothing_and_is_a_link_e
 
 
 @pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F46")
 @pytest.mark.parametrize(
     ("family", "name"),
     [("stimulator", "commit"), ("stimulator", "measure"), ("stimulator", "start"),
@@ -683,6 +708,8 @@ async def test_a_line_that_is_lost_after_the_write_is_uncertain_until_asked(
         assert bench.device.frames_of(doubt) == 1
 
 
+@pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F44")
 async def test_a_write_that_fails_counts_as_written() -> None:
     """Part of a frame may be out before a write fails, so the stricter word holds."""
     async with road("pump") as bench:
@@ -718,6 +745,8 @@ async def test_a_failed_write_leaves_no_waiter_behind() -> None:
 
 
 @pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F70")
+@pytest.mark.fault("F78")
 @pytest.mark.parametrize("arrives", [True, False])
 @pytest.mark.parametrize("kind", [Commit, Measure, Start, SetAmplitude, Bolus])
 async def test_a_caller_cancelled_between_write_and_reply_leaves_it_to_the_next_connection(
@@ -793,6 +822,8 @@ def who(**other: Any) -> Callable[[Envelope], Reply | None]:
 
 
 @pytest.mark.requirement("SR-25")
+@pytest.mark.fault("F41")
+@pytest.mark.fault("F47")
 @pytest.mark.parametrize(
     ("identity", "serial", "error", "words"),
     [
@@ -814,6 +845,7 @@ async def test_a_device_that_is_not_the_right_one_hears_nothing_but_the_question
         assert bench.disk.data == b""
 
 
+@pytest.mark.requirement("SR-25")
 async def test_a_device_of_an_unknown_model_hears_nothing_but_the_question_who_it_is() -> None:
     async with road("stimulator") as bench:
         link = Scripted(who(model="scs-99"))
@@ -823,6 +855,7 @@ async def test_a_device_of_an_unknown_model_hears_nothing_but_the_question_who_i
 
 
 @pytest.mark.requirement("SR-25")
+@pytest.mark.fault("F47")
 async def test_the_wrong_simulator_gets_no_frame_but_identify() -> None:
     async with road("pump") as bench:
         assert isinstance(await failure(bench.connect("ITP-9999")), Refused)
@@ -830,6 +863,7 @@ async def test_the_wrong_simulator_gets_no_frame_but_identify() -> None:
 
 
 @pytest.mark.requirement("SR-25")
+@pytest.mark.fault("F92")
 async def test_a_real_device_that_says_its_time_is_scaled_is_refused() -> None:
     async with road("stimulator") as bench:
         link = Scripted(who(simulated=False, speed=60))
@@ -852,6 +886,8 @@ async def test_a_device_that_never_answers_is_asked_three_times_and_let_go() -> 
 
 @pytest.mark.requirement("SR-20")
 @pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F31")
+@pytest.mark.fault("F37")
 async def test_settling_asks_in_a_new_session_so_that_the_old_frame_can_no_longer_act() -> None:
     async with road("pump") as bench:
         controller = await bench.pump()
@@ -873,6 +909,8 @@ async def test_settling_asks_in_a_new_session_so_that_the_old_frame_can_no_longe
         assert bench.device.outcome(1_002) == "unknown"
 
 
+@pytest.mark.fault("F49")
+@pytest.mark.fault("F84")
 async def test_a_conversation_that_another_program_took_over_says_so() -> None:
     async with road("stimulator") as bench:
         controller = await bench.stimulator()

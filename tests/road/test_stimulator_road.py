@@ -59,6 +59,7 @@ def rules(error: NeuraxisError | None) -> set[str]:
 
 @pytest.mark.requirement("SR-22")
 @pytest.mark.requirement("SR-50")
+@pytest.mark.requirement("SR-31")
 async def test_a_file_is_applied_with_the_output_off_and_started_on_its_slope() -> None:
     async with road("stimulator") as bench:
         controller = await bench.stimulator()
@@ -112,6 +113,8 @@ async def test_a_cycle_pauses_and_rises_again_and_never_exceeds_its_amplitude() 
 
 
 @pytest.mark.requirement("SR-58")
+@pytest.mark.fault("F24")
+@pytest.mark.fault("F66")
 async def test_only_the_plan_that_was_shown_can_be_applied_and_only_for_ten_minutes() -> None:
     async with road("stimulator") as bench:
         controller = await bench.stimulator()
@@ -146,6 +149,7 @@ async def test_a_program_that_safety_refuses_never_reaches_the_line() -> None:
 
 @pytest.mark.requirement("SR-33")
 @pytest.mark.requirement("SR-53")
+@pytest.mark.requirement("SR-31")
 @pytest.mark.parametrize("alive_s", [0.0, 0.3, 1.0, 2.5, 7.0])
 async def test_a_host_that_dies_leaves_zero_within_the_lease_and_a_second(alive_s: float) -> None:
     async with road("stimulator") as bench:
@@ -171,6 +175,7 @@ async def test_a_host_that_dies_leaves_zero_within_the_lease_and_a_second(alive_
 
 
 @pytest.mark.requirement("SR-53")
+@pytest.mark.fault("F65")
 async def test_a_host_that_hangs_loses_its_output_and_is_told_so() -> None:
     async with road("stimulator") as bench:
         controller = await bench.stimulator()
@@ -212,6 +217,9 @@ async def on(bench: Road, name: str = "walking") -> StimulatorController:
 
 @pytest.mark.requirement("SR-40")
 @pytest.mark.requirement("SR-45")
+@pytest.mark.fault("F1")
+@pytest.mark.fault("F6")
+@pytest.mark.fault("F11")
 async def test_up_is_judged_and_never_over_the_patients_ceiling() -> None:
     async with road("stimulator") as bench:
         controller = await on(bench)
@@ -227,6 +235,8 @@ async def test_up_is_judged_and_never_over_the_patients_ceiling() -> None:
         assert bench.link.count(SetAmplitude) == 1
 
 
+@pytest.mark.requirement("SR-40")
+@pytest.mark.fault("F10")
 async def test_an_amplitude_between_two_steps_is_refused_on_the_way_up() -> None:
     async with road("stimulator") as bench:
         controller = await on(bench)
@@ -235,6 +245,7 @@ async def test_an_amplitude_between_two_steps_is_refused_on_the_way_up() -> None
         assert bench.link.count(SetAmplitude) == 0
 
 
+@pytest.mark.fault("F2")
 async def test_a_negative_amplitude_is_refused_in_words() -> None:
     async with road("stimulator") as bench:
         controller = await on(bench)
@@ -243,6 +254,7 @@ async def test_a_negative_amplitude_is_refused_in_words() -> None:
 
 
 @pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F71")
 async def test_down_is_never_refused_even_with_the_journal_latched() -> None:
     async with road("stimulator") as bench:
         controller = await on(bench)
@@ -275,6 +287,7 @@ async def test_down_is_repeated_until_it_is_answered(fault: str) -> None:
         assert bench.told(Lowered)[-1].amplitudes == (1_000,)
 
 
+@pytest.mark.requirement("SR-50")
 async def test_down_and_up_again_keep_the_slope() -> None:
     async with road("stimulator") as bench:
         controller = await on(bench)
@@ -368,6 +381,7 @@ async def test_a_start_needs_fresh_and_whole_contacts(why: str) -> None:
         assert (await controller.start(program)).outcome == "delivered"
 
 
+@pytest.mark.requirement("SR-47")
 async def test_a_measurement_shows_in_the_truth_as_what_was_judged_and_only_when_off() -> None:
     async with road("stimulator") as bench:
         controller = await bench.stimulator()
@@ -382,6 +396,7 @@ async def test_a_measurement_shows_in_the_truth_as_what_was_judged_and_only_when
 
 
 @pytest.mark.requirement("SR-22")
+@pytest.mark.fault("F52")
 async def test_a_program_that_reads_back_otherwise_is_a_device_fault_and_nothing_starts() -> None:
     async with road("stimulator") as bench:
         controller = await bench.stimulator()
@@ -410,6 +425,7 @@ async def test_a_program_that_reads_back_otherwise_is_a_device_fault_and_nothing
 
 
 @pytest.mark.requirement("SR-22")
+@pytest.mark.fault("F52")
 async def test_a_device_that_holds_another_program_on_connecting_starts_nothing() -> None:
     async with road("stimulator") as bench:
         await apply(await bench.stimulator())
@@ -454,6 +470,7 @@ async def test_a_line_that_fails_while_a_wrong_program_is_looked_at_again_leaves
 
 
 @pytest.mark.requirement("SR-27")
+@pytest.mark.fault("F51")
 async def test_a_device_that_restarts_is_off_and_has_to_be_met_again() -> None:
     async with road("stimulator") as bench:
         controller = await on(bench)
@@ -509,6 +526,9 @@ class SlowDisk:
     def monotonic_ns(self) -> int:
         return self._clock.monotonic_ns()
 
+    def with_sleep_ns(self) -> int:
+        return self._clock.with_sleep_ns()
+
     def wall_ms(self) -> int:
         return self._clock.wall_ms()
 
@@ -519,6 +539,7 @@ class SlowDisk:
 
 
 @pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F85")
 async def test_a_start_that_waits_for_the_disk_is_not_sent_after_a_stop() -> None:
     async with road("stimulator") as bench:
         bench.clock = SlowDisk(bench.clock)
@@ -536,6 +557,7 @@ async def test_a_start_that_waits_for_the_disk_is_not_sent_after_a_stop() -> Non
 
 
 @pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F85")
 async def test_a_raise_that_waits_for_the_disk_is_not_sent_after_a_lowering() -> None:
     async with road("stimulator") as bench:
         bench.clock = SlowDisk(bench.clock)
@@ -554,6 +576,7 @@ async def test_a_raise_that_waits_for_the_disk_is_not_sent_after_a_lowering() ->
 
 
 @pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F85")
 async def test_a_stop_in_the_middle_of_a_switch_is_the_last_word() -> None:
     async with road("stimulator") as bench:
         controller = await on(bench)
@@ -591,6 +614,7 @@ async def test_a_stop_while_a_start_hangs_leaves_nothing_running_in_the_books() 
 
 
 @pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F87")
 @pytest.mark.parametrize("fault", ["drop_request", "drop_reply", "corrupt_reply"])
 async def test_a_stop_is_repeated_until_it_is_answered(fault: str) -> None:
     faults = [PlannedFault(fault, request="stop", count=count) for count in range(1, 6)]
@@ -603,6 +627,8 @@ async def test_a_stop_is_repeated_until_it_is_answered(fault: str) -> None:
 
 
 @pytest.mark.requirement("SR-32")
+@pytest.mark.requirement("SR-31")
+@pytest.mark.fault("F87")
 async def test_a_stop_that_nobody_answers_is_an_alarm_and_the_lease_does_the_rest() -> None:
     async with road("stimulator") as bench:
         controller = await on(bench)
@@ -620,6 +646,7 @@ async def test_a_stop_that_nobody_answers_is_an_alarm_and_the_lease_does_the_res
 
 
 @pytest.mark.requirement("SR-20")
+@pytest.mark.fault("F67")
 async def test_a_host_that_dies_between_intent_and_send_settles_it_as_refused() -> None:
     async with road("stimulator") as bench:
         controller = await bench.stimulator()
@@ -627,7 +654,8 @@ async def test_a_host_that_dies_between_intent_and_send_settles_it_as_refused() 
         await controller.measure()
         stimulation = Stimulation(programs()[0], (MicroAmps(AMPLITUDE),))
         command = StartStimulation(stimulation, controller.profile)
-        await controller.gate.ask(Ask(controller.now(), 4_711, command, PATIENT))
+        now = controller.now()
+        await controller.gate.ask(Ask(now, 4_711, command, PATIENT, seen=now.fast))
         assert bench.intents()[4_711] == "open"
         await bench.die()
         controller = await bench.stimulator()
@@ -663,6 +691,9 @@ async def test_a_start_in_doubt_that_was_stopped_is_not_running_once_it_is_settl
 
 
 @pytest.mark.requirement("SR-56")
+@pytest.mark.fault("F73")
+@pytest.mark.fault("F86")
+@pytest.mark.fault("F92")
 @pytest.mark.parametrize("other", ["another device", "a real device"])
 async def test_another_devices_journal_latches_and_stopping_still_works(other: str) -> None:
     async with road("stimulator") as bench:
@@ -735,8 +766,8 @@ OPERATIONS = (
         "read:1 status:1 stop:1 status:-1 stage:1 stage:2 commit:1 read:-1",
     ),
     Operation("measure", (apply,), _measure, "status:1 measure:1 impedance:1"),
-    Operation("start", (apply, _measure), _begin, "start:1"),
-    Operation("more", ON, _more, "amplitude:1"),
+    Operation("start", (apply, _measure), _begin, "status:1 start:1"),
+    Operation("more", ON, _more, "status:1 amplitude:1"),
     Operation("less", ON, _less, "lower:1"),
     Operation("switch", ON, _switch, "stop:1 status:1 status:-1 start:1"),
     Operation("stop", ON, _stop, "stop:1 status:1 status:-1"),
@@ -746,6 +777,11 @@ OPERATIONS = (
 @pytest.mark.requirement("SR-20")
 @pytest.mark.requirement("SR-21")
 @pytest.mark.requirement("SR-23")
+@pytest.mark.fault("F30")
+@pytest.mark.fault("F31")
+@pytest.mark.fault("F33")
+@pytest.mark.fault("F46")
+@pytest.mark.fault("F51")
 @pytest.mark.parametrize(("operation", "place", "fault"), matrix(*OPERATIONS))
 async def test_no_fault_of_the_line_acts_twice_lies_or_ends_the_therapy_for_good(
     operation: Operation, place: str, fault: str
@@ -754,7 +790,11 @@ async def test_no_fault_of_the_line_acts_twice_lies_or_ends_the_therapy_for_good
         assert peak(bench.truth.lines) <= (4_500 if operation.name == "more" else AMPLITUDE)
         assert flowing(bench.truth.lines) == {}
         assert (await apply(controller)).outcome == "delivered"
-        assert (await start(controller)).outcome == "delivered"
+        from_zero = controller.state.from_zero is not None
+        assert fault == "reset" or not from_zero
+        assert (await start(controller, from_zero=from_zero)).outcome == "delivered"
+        if from_zero:
+            assert (await controller.set_amplitude(None, MicroAmps(100))).outcome == "delivered"
         await rise(1)
         assert flowing(bench.truth.lines)
         await controller.stop("hold")

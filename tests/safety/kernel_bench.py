@@ -192,7 +192,8 @@ class Story:
     def connect(self, boot: int = 1, *, delivering: bool = False) -> None:
         if not self.journal:
             self.tell(Opened(instant(self.now), "a" * 16, SERIAL, 1, True))
-        self.tell(Connected(instant(self.now), IDENTITY, boot, delivering))
+        clock = Milliseconds(self.now)
+        self.tell(Connected(instant(self.now), IDENTITY, boot, delivering, clock))
 
     def restart(self) -> None:
         """The host dies and starts again from its journal."""
