@@ -18,6 +18,7 @@ def test_walking_never_exceeds_the_patients_ceiling(stimulator: Stimulator, trut
 def test_a_bolus_that_finds_its_hour_full_is_refused(pump: Pump, truth: Truth) -> None:
     pump.apply("examples/infusion.yaml")
     pump.bolus("0.1 mg", over="5 min")
+    pump.wait("6 min")
     with pytest.raises(Refused, match="hour"):
         pump.bolus("0.1 mg", over="5 min")
     pump.wait("24 h")

@@ -1,11 +1,11 @@
 """What the firmware of every simulated device has in common: sessions, staging, ids, log.
 
-The session rule: requests of another session are refused, except Identify, AskStatus and Stop.
-A session and what was staged in it are lost at each start of the device.
+The session rule (SR-20, SR-27): requests of another session are refused, except Identify,
+AskStatus and Stop. A session and what was staged in it are lost at each start of the device.
 
-The rule of ids: each therapy command with an id is remembered with its content and outcome in
-non-volatile memory. The same id with the same content is answered again without acting; with
-other content it is refused. A command that was refused stays refused.
+The rule of ids (SR-20): each therapy command with an id is remembered with its content and
+outcome in non-volatile memory. The same id with the same content is answered again without
+acting; with other content it is refused. A command that was refused stays refused.
 """
 
 from abc import ABC, abstractmethod

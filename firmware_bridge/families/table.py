@@ -57,7 +57,7 @@ FAMILIES = {
 
 @asynccontextmanager
 async def _identified(link: Link, serial: str | None) -> AsyncIterator[tuple[Session, Identity]]:
-    """A session with the device that was asked for; closed if the body fails."""
+    """A session with the device that was asked for (SR-25); closed if the body fails."""
     session = Session(link, CATALOGUE)
     identity = await session.connect()
     try:

@@ -263,5 +263,5 @@ class SimulatedDevice:
             self._memory.save(self.machine.state(self._horizon_ms))
 
 
-_AFTERWARDS = ("unplug", "reset")
+_AFTERWARDS = ("unplug", "reset", "battery_reset")
 """Faults that strike when a request has been carried out."""

@@ -13,9 +13,10 @@ from typing import Any
 from device_profiles.errors import UsageError
 from firmware_bridge.families.body import Truth
 from firmware_bridge.families.firmware import DeviceIdentity, Firmware
-from firmware_bridge.families.itp import body as itp_body
 from firmware_bridge.families.itp import firmware as itp_firmware
+from firmware_bridge.families.itp import physics as itp_physics
 from firmware_bridge.families.itp import wire as itp_wire
+from firmware_bridge.families.itp.body import PumpBody
 from firmware_bridge.families.scs import body as scs_body
 from firmware_bridge.families.scs import firmware as scs_firmware
 from firmware_bridge.families.scs import wire as scs_wire
@@ -40,6 +41,8 @@ OTHER_SERIAL = "-OTHER"
 """Ends the serial number of a device that was swapped."""
 _OVER_DELIVERY = 1_500_000
 _UNDER_DELIVERY = 500_000
+_CLOCK_JUMP_MS = 3_600_000
+_MISCOUNT_NL = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ class StimulatorMachine(Machine):
         return state.model_dump_json()
 
     def break_down(self, fault: PlannedFault) -> None:
-        """Contacts and battery."""
+        """Contacts, battery, magnet and MRI mode."""
         match fault.name:
             case "open_contact":
                 self.body.break_contact(self._contact_of(fault), scs_body.OPEN_OHMS)
@@ -155,8 +158,13 @@ class StimulatorMachine(Machine):
                 self.body.break_contact(self._contact_of(fault), scs_body.SHORT_OHMS)
             case "battery_low":
                 self.firmware.battery_mv = scs_firmware.BATTERY_WEAK_MV
+            case "magnet":
+                self.firmware.meet_magnet()
+            case "mri_mode":
+                self.firmware.enter_mri_mode()
             case "heal":
                 self.firmware.battery_mv = scs_firmware.BATTERY_FULL_MV
+                self.firmware.memory.mri_mode = False
                 self.body.heal()
 
     def _contact_of(self, fault: PlannedFault) -> int:
@@ -187,15 +195,15 @@ class PumpMachine(Machine):
     def __init__(self, setup: Setup) -> None:
         memory = itp_firmware.PumpMemory()
         self.serial, born_ms = setup.serial or "ITP-0001", setup.wall_ms
-        accuracy = itp_body.PPM + setup.error_ppm
-        physics = itp_body.PumpPhysics(accuracy=accuracy)
+        accuracy = itp_physics.PPM + setup.error_ppm
+        physics = itp_physics.PumpPhysics(accuracy=accuracy)
         t_ms = horizon_ms = 0
         if setup.saved is not None:
-            model = DeviceState[itp_firmware.PumpMemory, itp_body.PumpPhysics]
+            model = DeviceState[itp_firmware.PumpMemory, itp_physics.PumpPhysics]
             state = parse_state(model, setup.saved, itp_wire.FAMILY, setup.serial)
             memory, physics, self.serial = state.firmware, state.body, state.serial
             born_ms, t_ms, horizon_ms = state.born_ms, state.t_ms, state.horizon_ms
-        self.body = itp_body.PumpBody(
+        self.body = PumpBody(
             TruthReplayed(setup.truth), born_ms=born_ms, t_ms=t_ms, physics=physics
         )
         self.body.advance(horizon_ms)
@@ -215,7 +223,7 @@ class PumpMachine(Machine):
 
     def state(self, horizon_ms: int) -> str:
         """The text of the state file."""
-        state = DeviceState[itp_firmware.PumpMemory, itp_body.PumpPhysics](
+        state = DeviceState[itp_firmware.PumpMemory, itp_physics.PumpPhysics](
             family=itp_wire.FAMILY,
             serial=self.serial,
             born_ms=self.identity.born_ms,
@@ -227,24 +235,35 @@ class PumpMachine(Machine):
         return state.model_dump_json()
 
     def break_down(self, fault: PlannedFault) -> None:
-        """Motor, strokes, valve, reservoir and the patient's thumb."""
-        faults = self.body.faults
+        """Motor, strokes, outlet, clock, battery, reservoir and the patient's thumb."""
         match fault.name:
             case "motor_stall":
-                self.body.set_faults(faults.model_copy(update={"stalled": True}))
+                self._break(stalled=True)
+            case "occlusion":
+                self._break(occluded=True)
             case "over_delivery":
-                self.body.set_faults(faults.model_copy(update={"gain": _OVER_DELIVERY}))
+                self._break(gain=_OVER_DELIVERY)
             case "under_delivery":
-                self.body.set_faults(faults.model_copy(update={"gain": _UNDER_DELIVERY}))
+                self._break(gain=_UNDER_DELIVERY)
             case "free_flow":
-                self.body.set_faults(faults.model_copy(update={"free_flow": True}))
+                self._break(free_flow=True)
+            case "clock_drift":
+                self._break(clock_ahead=self.body.faults.clock_ahead + _CLOCK_JUMP_MS)
+            case "reservoir_offset":
+                self._break(miscount=_MISCOUNT_NL)
+            case "battery_reset":
+                self.firmware.lose_program()
+                self.restart()
             case "empty_reservoir":
                 self.body.lose_reservoir()
                 self.firmware.collect()
             case "press_button":
                 self.firmware.press()
             case "heal":
-                self.body.set_faults(itp_body.BodyFaults())
+                self.body.set_faults(itp_physics.BodyFaults())
+
+    def _break(self, **update: int) -> None:
+        self.body.set_faults(self.body.faults.model_copy(update=update))
 
     def press(self) -> bool:
         """The patient presses the button; tells whether a bolus begins."""
@@ -307,7 +326,7 @@ MACHINES: Mapping[str, MachineKind] = {
         MachineKind(
             "pump",
             Catalogue(itp_wire.MESSAGES),
-            {**_COMMON_REQUESTS, itp_wire.Bolus: "bolus"},
+            {**_COMMON_REQUESTS, itp_wire.Bolus: "bolus", itp_wire.Prime: "prime"},
             PumpMachine,
         ),
     )

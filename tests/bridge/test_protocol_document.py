@@ -45,7 +45,7 @@ PROGRAMS: dict[str, type[ProgramRecord]] = {
 }
 RECORDS = (
     *(scs.WireProgram, scs.WireArea, scs.WireElectrode),
-    *(itp.WirePumpProgram, itp.WireDrug, itp.WireStep, itp.WirePatientBolus),
+    *(itp.WirePumpProgram, itp.WireDrug, itp.WireStep, itp.WirePatientBolus, itp.WireBridge),
 )
 GROUPS = {
     Query: "query",
@@ -126,6 +126,8 @@ def test_both_families_show_programs() -> None:
     assert {block.values()["family"] for block in blocks("program")} == set(PROGRAMS)
 
 
+@pytest.mark.requirement("SR-24")
+@pytest.mark.vector("V8.9")
 @pytest.mark.parametrize("block", blocks("frame"), ids=lambda block: f"line-{block.line}")
 def test_frames_have_their_checksum(block: Block) -> None:
     values = block.values()

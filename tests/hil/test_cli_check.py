@@ -106,11 +106,12 @@ def test_the_stimulation_example_is_accepted_with_the_charges_of_a_hand_calculat
         for contact, current in currents.items():
             charge, density, k = oracle(current, width)
             figures = area[contact]
-            assert list(figures) == [
+            assert list(figures)[:3] == [
                 "charge_per_phase_pC",
                 "charge_density_uC_per_cm2",
                 "shannon_k",
             ]
+            assert ("build_up" in figures) == (area is night)
             assert figures["charge_per_phase_pC"] == charge
             assert figures["charge_density_uC_per_cm2"] == pytest.approx(density, abs=0.0006)
             assert figures["shannon_k"] == pytest.approx(k, abs=0.0006)
@@ -131,6 +132,7 @@ def test_the_infusion_example_is_accepted_with_the_doses_of_a_hand_calculation(
     assert "SR-22" in report["not_judged"]
 
 
+@pytest.mark.requirement("SR-41")
 def test_the_dangerous_example_is_refused_at_the_line_of_the_slip() -> None:
     answer = cli("check", DANGEROUS)
     assert answer.code == 3
@@ -243,12 +245,16 @@ STIMULATION_REFUSALS: list[tuple[Change, tuple[object, ...]]] = [
 ]
 
 
+@pytest.mark.fault("F10")
+@pytest.mark.fault("F21")
+@pytest.mark.fault("F26")
 @pytest.mark.parametrize(("change", "expected"), STIMULATION_REFUSALS)
 def test_a_wrong_value_of_a_stimulation_file_is_refused_where_it_stands(
     tmp_path: Path, change: Change, expected: tuple[object, ...]
 ) -> None:
     code, report = check(tmp_path, variant(STIMULATION, change))
-    (finding,) = report["findings"]
+    # Shares that are off leave charge behind, too; that is a finding of its own.
+    (finding,) = (one for one in report["findings"] if one["rule"] != "SR-42")
     assert tuple(finding[name] for name in FIELDS[:8]) == expected
     assert finding["message"]
     assert finding["hint"]
@@ -282,6 +288,13 @@ SPELLINGS = [
 ]
 
 
+@pytest.mark.requirement("SR-01")
+@pytest.mark.requirement("SR-03")
+@pytest.mark.fault("F3")
+@pytest.mark.fault("F5")
+@pytest.mark.fault("F6")
+@pytest.mark.fault("F7")
+@pytest.mark.fault("F9")
 @pytest.mark.parametrize(("written", "rule", "hint"), SPELLINGS)
 def test_a_quantity_that_is_not_a_number_a_space_and_a_unit_is_refused_with_place_and_reason(
     tmp_path: Path, written: str, rule: str, hint: str | None
@@ -293,6 +306,8 @@ def test_a_quantity_that_is_not_a_number_a_space_and_a_unit_is_refused_with_plac
     assert hint is None or finding["hint"] == hint
 
 
+@pytest.mark.requirement("SR-40")
+@pytest.mark.fault("F20")
 def test_each_missing_key_points_at_its_parent_and_the_missing_ceiling_is_a_matter_of_safety(
     tmp_path: Path,
 ) -> None:
@@ -334,6 +349,11 @@ BORDERS = [
 ]
 
 
+@pytest.mark.requirement("SR-40")
+@pytest.mark.requirement("SR-41")
+@pytest.mark.requirement("SR-46")
+@pytest.mark.fault("F1")
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize(
     ("text", "code", "severity"), [b[1:] for b in BORDERS], ids=[b[0] for b in BORDERS]
 )
@@ -348,6 +368,7 @@ def test_a_stimulation_limit_holds_exactly_at_its_border(
     assert report["verdict"] == verdicts[severity]
 
 
+@pytest.mark.fault("F8")
 def test_a_milliampere_typed_for_a_microampere_is_refused_by_every_rule_it_breaks(
     tmp_path: Path,
 ) -> None:
@@ -369,6 +390,8 @@ CHARGES = [  # mA, us, uC, uC/cm2, k: domain 1.4
 ]
 
 
+@pytest.mark.requirement("SR-41")
+@pytest.mark.vector("V8.2")
 @pytest.mark.parametrize(("amplitude", "width", "charge", "density", "k"), CHARGES)
 def test_golden_vector_8_2_the_charge_table_stands_in_derived(
     tmp_path: Path, amplitude: str, width: int, charge: int, density: float, k: float
@@ -394,6 +417,10 @@ def test_shannon_k_is_null_where_no_charge_flows(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.requirement("SR-48")
+@pytest.mark.requirement("SR-49")
+@pytest.mark.vector("V8.7")
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize(
     ("waveform", "rate", "width", "accepted"),
     [
@@ -422,6 +449,9 @@ def test_golden_vector_8_7_pulses_must_fit_and_rates_have_a_gap(
     assert not gap or "have not been evaluated" in report["findings"][0]["message"]
 
 
+@pytest.mark.requirement("SR-48")
+@pytest.mark.vector("V8.7")
+@pytest.mark.fault("F15")
 def test_golden_vector_8_7_the_nominal_burst_is_accepted_and_one_that_runs_together_is_not(
     tmp_path: Path,
 ) -> None:
@@ -430,6 +460,8 @@ def test_golden_vector_8_7_the_nominal_burst_is_accepted_and_one_that_runs_toget
     assert (code, rules(report)) == (3, {"SR-48"})
 
 
+@pytest.mark.requirement("SR-04")
+@pytest.mark.vector("V8.1")
 def test_golden_vector_8_1_sixty_an_hour_for_sixty_a_day_is_refused_by_the_day(
     tmp_path: Path,
 ) -> None:
@@ -443,6 +475,8 @@ def test_golden_vector_8_1_sixty_an_hour_for_sixty_a_day_is_refused_by_the_day(
     assert report["derived"]["drugs"]["baclofen"]["daily_dose_ng"] == 60_000
 
 
+@pytest.mark.requirement("SR-18")
+@pytest.mark.vector("V8.5")
 def test_golden_vector_8_5_days_to_the_alarm_nominal_and_at_the_top_of_accuracy(
     tmp_path: Path,
 ) -> None:
@@ -452,6 +486,8 @@ def test_golden_vector_8_5_days_to_the_alarm_nominal_and_at_the_top_of_accuracy(
     assert report["derived"]["days_to_alarm_worst"] == 104.80
 
 
+@pytest.mark.requirement("SR-02")
+@pytest.mark.vector("V8.10")
 def test_golden_vector_8_10_doses_become_whole_nanolitres_a_day_exactly(tmp_path: Path) -> None:
     limits = "per_hour: 1 mg, per_4_hours: 4 mg, per_day: 10 mg"
     text = pump("morphine", "10 mg/mL", "2.5 mg/day", limits, "opioid-tolerant")
@@ -468,6 +504,8 @@ def test_golden_vector_8_10_doses_become_whole_nanolitres_a_day_exactly(tmp_path
     assert figures[0]["drugs"]["ziconotide"]["daily_dose_ng"] == 2_400
 
 
+@pytest.mark.requirement("SR-07")
+@pytest.mark.vector("V8.11")
 def test_golden_vector_8_11_a_dose_below_the_pumps_least_flow_is_refused(tmp_path: Path) -> None:
     source = 'source: "a formulary for this test"'
     formulary = tmp_path / "lab.yaml"
@@ -531,6 +569,23 @@ INFUSION_REFUSALS: list[tuple[Change, str, str, int]] = [
 ]
 
 
+@pytest.mark.requirement("SR-04")
+@pytest.mark.requirement("SR-05")
+@pytest.mark.requirement("SR-07")
+@pytest.mark.requirement("SR-08")
+@pytest.mark.requirement("SR-11")
+@pytest.mark.requirement("SR-16")
+@pytest.mark.requirement("SR-18")
+@pytest.mark.requirement("SR-61")
+@pytest.mark.requirement("SR-63")
+@pytest.mark.fault("F2")
+@pytest.mark.fault("F8")
+@pytest.mark.fault("F9")
+@pytest.mark.fault("F20")
+@pytest.mark.fault("F22")
+@pytest.mark.fault("F23")
+@pytest.mark.fault("F26")
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize(("change", "rule", "path", "code"), INFUSION_REFUSALS)
 def test_a_wrong_value_of_an_infusion_file_is_refused_where_it_stands(
     tmp_path: Path, change: Change, rule: str, path: str, code: int
@@ -556,11 +611,16 @@ WITHIN = [
 ]
 
 
+@pytest.mark.requirement("SR-04")
+@pytest.mark.requirement("SR-05")
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize("change", WITHIN)
 def test_a_dose_limit_itself_is_allowed(tmp_path: Path, change: Change) -> None:
     assert check(tmp_path, variant(INFUSION, change))[0] == 0
 
 
+@pytest.mark.requirement("SR-04")
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize(
     ("rate", "severity"),
     [
@@ -594,6 +654,7 @@ def test_a_drug_is_refused_where_its_label_or_the_pump_ends(
     assert rule in rules(check(tmp_path, pump(drug, concentration, rate, limits))[1])
 
 
+@pytest.mark.requirement("SR-63")
 @pytest.mark.parametrize(
     ("rate", "severity"), [("0.48 mg/day", "soft"), ("1 mg/day", "soft"), ("1.1 mg/day", "hard")]
 )
@@ -649,6 +710,7 @@ HOSTILE: list[tuple[str, bytes, str]] = [
 ]
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize(("content", "rule"), [h[1:] for h in HOSTILE], ids=[h[0] for h in HOSTILE])
 def test_a_garbage_file_is_refused_as_unreadable_with_exit_code_2(
     tmp_path: Path, content: bytes, rule: str
@@ -722,6 +784,7 @@ def test_a_cycle_of_zero_is_refused_like_every_cycle_under_a_second(tmp_path: Pa
     assert (code, rules(report)) == (3, {"SR-48"})
 
 
+@pytest.mark.fault("F11")
 @pytest.mark.parametrize(
     ("base", "change"),
     [
@@ -737,6 +800,7 @@ def test_a_value_that_the_device_cannot_be_told_is_refused_by_check(
     assert check(tmp_path, variant(base, change))[0] == 3
 
 
+@pytest.mark.fault("F8")
 def test_a_catheter_volume_a_thousand_times_too_large_is_refused(tmp_path: Path) -> None:
     assert check(tmp_path, variant(INFUSION, ("volume: 0.286 mL", "volume: 286 mL")))[0] == 3
 

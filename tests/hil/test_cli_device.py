@@ -86,6 +86,10 @@ def test_an_example_travels_from_check_to_the_device_with_the_digest_of_its_plan
     assert stimulator.truth() == [], "a stimulator holds the program with its output off"
 
 
+@pytest.mark.requirement("SR-58")
+@pytest.mark.fault("F24")
+@pytest.mark.fault("F38")
+@pytest.mark.fault("F83")
 def test_a_digest_is_good_for_this_file_on_this_device_once(
     stimulator: Simulator, tmp_path: Path
 ) -> None:
@@ -108,6 +112,9 @@ def test_a_digest_is_good_for_this_file_on_this_device_once(
     assert cli("apply", STIMULATION, "--device", url, "--confirm", digest).code == 3
 
 
+@pytest.mark.requirement("SR-58")
+@pytest.mark.fault("F38")
+@pytest.mark.fault("F66")
 def test_a_digest_expires_after_ten_minutes_and_the_sentence_says_so(
     stimulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +145,9 @@ def test_without_a_terminal_or_a_yes_nothing_is_applied(stimulator: Simulator) -
     assert stimulator.truth() == []
 
 
+@pytest.mark.requirement("SR-25")
+@pytest.mark.fault("F47")
+@pytest.mark.fault("F48")
 def test_a_wrong_serial_number_is_refused_before_anything_but_the_question_who_it_is(
     stimulator: Simulator,
 ) -> None:
@@ -148,6 +158,8 @@ def test_a_wrong_serial_number_is_refused_before_anything_but_the_question_who_i
     assert cli("status", "--device", f"{stimulator.url}?serial=SCS-A").code == 0
 
 
+@pytest.mark.requirement("SR-25")
+@pytest.mark.fault("F48")
 def test_a_file_for_another_kind_of_device_is_refused(stimulator: Simulator) -> None:
     for command in (["plan"], ["apply", "--confirm", "x"], ["run", "--yes"]):
         refused = cli(command[0], INFUSION, *command[1:], "--device", stimulator.url)
@@ -155,6 +167,7 @@ def test_a_file_for_another_kind_of_device_is_refused(stimulator: Simulator) -> 
         assert "the file is for itp-20, and SCS-A is an scs-16" in refused.err
 
 
+@pytest.mark.requirement("SR-41")
 def test_a_dangerous_file_never_reaches_the_device(stimulator: Simulator) -> None:
     assert apply(STIMULATION, stimulator.url).code == 0
     before = journal_of("SCS-A").read_bytes()
@@ -169,6 +182,7 @@ def test_a_dangerous_file_never_reaches_the_device(stimulator: Simulator) -> Non
 # --- a person's reason -----------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-57")
 def test_a_soft_finding_passes_with_a_recorded_reason_and_a_hard_one_never(
     stimulator: Simulator, tmp_path: Path
 ) -> None:
@@ -222,6 +236,9 @@ def test_a_new_width_under_an_old_ceiling_asks_for_a_reason_once_a_device_answer
 # --- run -------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-31")
+@pytest.mark.requirement("SR-33")
+@pytest.mark.requirement("SR-50")
 def test_run_for_a_time_ramps_up_within_limits_and_ends_at_zero(
     stimulator: Simulator, tmp_path: Path
 ) -> None:
@@ -272,6 +289,9 @@ def test_a_duration_that_is_none_is_a_usage_error(stimulator: Simulator, duratio
 # --- the pump --------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-14")
+@pytest.mark.fault("F8")
+@pytest.mark.fault("F9")
 def test_a_pump_delivers_on_after_apply_and_a_bolus_is_judged_by_every_window(
     pump: Simulator,
 ) -> None:
@@ -284,8 +304,9 @@ def test_a_pump_delivers_on_after_apply_and_a_bolus_is_judged_by_every_window(
     assert cli("bolus", "0.1 mg", "--over", "10 min", *device).code == 0
     refused = cli("bolus", "0.1 mg", "--over", "10 min", *device)
     assert refused.code == 3
-    (finding,) = refused.json["findings"]
-    assert (finding["rule"], finding["value"], finding["limit"]) == ("SR-14", "450 mcg", "400 mcg")
+    lockout, window = refused.json["findings"]
+    assert lockout["rule"] == "SR-15"
+    assert (window["rule"], window["value"], window["limit"]) == ("SR-14", "450 mcg", "400 mcg")
     for amount, over, code in (
         ("0.201 mg", "10 min", 3),
         ("150 mg", "10 min", 3),
@@ -304,6 +325,10 @@ def test_a_bolus_of_nothing_or_in_no_time_is_refused(
     assert asked.code in (2, 3), "the amounts are wrong whatever the device"
 
 
+@pytest.mark.requirement("SR-04")
+@pytest.mark.requirement("SR-05")
+@pytest.mark.requirement("SR-14")
+@pytest.mark.fault("F91")
 def test_every_window_of_the_pumps_truth_stays_within_the_limits_of_the_file(
     tmp_path: Path,
 ) -> None:
@@ -368,6 +393,7 @@ def test_a_request_for_the_other_kind_of_device_is_a_usage_error(
 # --- stop ------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-32")
 def test_stop_without_an_owner_ends_boluses_and_leaves_the_basal(pump: Simulator) -> None:
     apply(INFUSION, pump.url)
     assert cli("bolus", "0.1 mg", "--over", "10 min", "--device", pump.url).code == 0
@@ -377,6 +403,8 @@ def test_stop_without_an_owner_ends_boluses_and_leaves_the_basal(pump: Simulator
     assert values["flow_nL_per_day"] in (240_000, 180_000)
 
 
+@pytest.mark.requirement("SR-30")
+@pytest.mark.requirement("SR-32")
 def test_stop_of_the_flow_names_the_withdrawal_and_asks_once_more(pump: Simulator) -> None:
     apply(INFUSION, pump.url)
     asked = cli("stop", "--flow", "--device", pump.url, stdin="")
@@ -389,6 +417,8 @@ def test_stop_of_the_flow_names_the_withdrawal_and_asks_once_more(pump: Simulato
     assert values["flow_nL_per_day"] == 0
 
 
+@pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F86")
 def test_stop_needs_no_state_folder(
     pump: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,6 +433,7 @@ def test_stop_needs_no_state_folder(
     assert (stopped.code, values["state"]) == (0, "held"), stopped.said
 
 
+@pytest.mark.requirement("SR-32")
 def test_a_bolus_after_a_stop_is_refused_by_the_host_with_the_way_out(pump: Simulator) -> None:
     apply(INFUSION, pump.url)
     assert cli("stop", "--device", pump.url).code == 0

@@ -27,6 +27,8 @@ LEASE_MS = 2_000
 BASAL_NL_PER_DAY = (240_000, 180_000)
 
 
+@pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F30")
 def test_replies_lost_at_commit_measure_start_and_renew_are_settled_by_asking(
     tmp_path: Path,
 ) -> None:
@@ -43,6 +45,9 @@ def test_replies_lost_at_commit_measure_start_and_renew_are_settled_by_asking(
     assert story.count("the reply was lost; asked, the device says: executed") == 3
 
 
+@pytest.mark.requirement("SR-21")
+@pytest.mark.requirement("SR-24")
+@pytest.mark.fault("F33")
 def test_a_damaged_or_doubled_reply_changes_nothing_of_the_outcome(tmp_path: Path) -> None:
     kinds = ["corrupt_reply", "truncate_reply", "duplicate_reply", "delay_reply", "reset"]
     faults = [f"at: commit {number}, fault: {kind}" for number, kind in enumerate(kinds, start=1)]
@@ -54,6 +59,9 @@ def test_a_damaged_or_doubled_reply_changes_nothing_of_the_outcome(tmp_path: Pat
     assert whole(journal_of("SCS-A"))
 
 
+@pytest.mark.requirement("SR-20")
+@pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F30")
 def test_a_bolus_whose_reply_is_lost_is_given_exactly_once(tmp_path: Path) -> None:
     faults = ["at: bolus 1, fault: drop_reply"]
     with simulator(tmp_path, "pump", *faults, speed=600) as device:
@@ -75,6 +83,7 @@ def _flow(url: str) -> int:
     return flow
 
 
+@pytest.mark.requirement("SR-21")
 def test_silence_after_the_commit_is_exit_code_6_and_the_next_command_settles_it(
     tmp_path: Path,
 ) -> None:
@@ -94,6 +103,8 @@ def test_silence_after_the_commit_is_exit_code_6_and_the_next_command_settles_it
     assert "the reply was lost; asked, the device says: executed; read back equal" in story
 
 
+@pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F31")
 def test_a_bolus_lost_in_silence_counts_until_the_device_says_it_never_saw_it(
     tmp_path: Path,
 ) -> None:
@@ -107,6 +118,9 @@ def test_a_bolus_lost_in_silence_counts_until_the_device_says_it_never_saw_it(
         assert (refused.code, "SR-14" in refused.err) == (3, True)
 
 
+@pytest.mark.requirement("SR-14")
+@pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F46")
 def test_a_bolus_cut_off_by_the_unplugged_cable_stays_counted(tmp_path: Path) -> None:
     with simulator(tmp_path, "pump", "at: bolus 1, fault: unplug") as device:
         apply(INFUSION, device.url)
@@ -116,9 +130,13 @@ def test_a_bolus_cut_off_by_the_unplugged_cable_stays_counted(tmp_path: Path) ->
         assert (gone.code, "there is no port" in gone.err) == (4, True)
         device.again()
         refused = cli(*bolus, device.url)
-        assert (refused.code, "100 mcg of earlier boluses" in refused.err) == (3, True)
+        assert (refused.code, "SR-15, the last bolus was a moment ago" in refused.err) == (3, True)
+        story = cli("journal", "show", journal_of("ITP-A")).out
+        assert "the device counts" in story, "it ended with the power, and says at how much"
 
 
+@pytest.mark.requirement("SR-33")
+@pytest.mark.requirement("SR-53")
 def test_unplugging_in_a_ramp_is_exit_code_6_the_device_ends_alone_and_the_next_run_works(
     tmp_path: Path,
 ) -> None:
@@ -133,10 +151,15 @@ def test_unplugging_in_a_ramp_is_exit_code_6_the_device_ends_alone_and_the_next_
         assert truth[-1]["t_ms"] <= begun + LEASE_MS + 1_000
         assert whole(journal_of("SCS-A"))
         device.again()
-        again = cli("run", STIMULATION, "--device", device.url, "--yes", "--for", "100 ms")
+        run = ("run", STIMULATION, "--device", device.url, "--yes", "--for", "100 ms")
+        refused = cli(*run)
+        assert (refused.code, "--from-zero" in refused.err) == (3, True)
+        again = cli(*run, "--from-zero")
         assert again.code == 0, again.said
 
 
+@pytest.mark.requirement("SR-22")
+@pytest.mark.fault("F52")
 def test_a_read_back_that_differs_is_exit_code_5_and_nothing_starts_from_it(
     tmp_path: Path,
 ) -> None:
@@ -147,7 +170,10 @@ def test_a_read_back_that_differs_is_exit_code_5_and_nothing_starts_from_it(
         story = cli("journal", "show", journal_of("SCS-A")).out
         assert "NOT VERIFIED" in story
         assert "ALARM HIGH program-differs" in story
-        again = cli("run", STIMULATION, "--device", device.url, "--yes", "--for", "100 ms")
+        run = ("run", STIMULATION, "--device", device.url, "--yes", "--for", "100 ms")
+        refused = cli(*run)
+        assert (refused.code, "--from-zero" in refused.err) == (3, True)
+        again = cli(*run, "--from-zero")
         assert again.code == 0, again.said
 
 
@@ -160,6 +186,8 @@ def test_a_device_that_holds_another_hosts_program_can_be_planned_and_applied(
         assert apply(INFUSION, device.url).code == 0
 
 
+@pytest.mark.requirement("SR-25")
+@pytest.mark.fault("F47")
 def test_a_device_that_was_swapped_after_the_plan_is_not_programmed(tmp_path: Path) -> None:
     with simulator(tmp_path, "stimulator", "at: identify 2, fault: wrong_serial") as device:
         digest = digest_of(STIMULATION, device.url)
@@ -169,6 +197,7 @@ def test_a_device_that_was_swapped_after_the_plan_is_not_programmed(tmp_path: Pa
     assert "intended" not in cli("journal", "show", journal_of("SCS-A-OTHER")).out
 
 
+@pytest.mark.requirement("SR-47")
 def test_an_open_contact_is_found_by_the_measurement_and_nothing_starts(tmp_path: Path) -> None:
     faults = ["at: measure 1, fault: open_contact, contact: E4"]
     with simulator(tmp_path, "stimulator", *faults) as device:
@@ -180,6 +209,8 @@ def test_an_open_contact_is_found_by_the_measurement_and_nothing_starts(tmp_path
         assert is_silent(device.truth())
 
 
+@pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F87")
 def test_a_stop_that_is_not_answered_is_exit_code_6_and_says_what_the_device_does(
     tmp_path: Path,
 ) -> None:
@@ -212,6 +243,8 @@ def stalled(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     return Watched(ended, cli("journal", "show", journal).out)
 
 
+@pytest.mark.requirement("SR-54")
+@pytest.mark.requirement("SR-55")
 def test_a_stalled_motor_is_alarmed_and_recorded_while_run_watches(stalled: Watched) -> None:
     assert re.search(r"ALARM (MEDIUM|HIGH) motor-stall", stalled.story)
     assert "motor-stall" in stalled.run.out
@@ -221,6 +254,7 @@ def test_a_run_that_ends_while_the_pump_stands_still_is_a_device_fault(stalled: 
     assert stalled.run.code == 5
 
 
+@pytest.mark.requirement("SR-54")
 def test_a_pump_that_flows_freely_when_watching_begins_is_alarmed(tmp_path: Path) -> None:
     with simulator(tmp_path, "pump", "at: 1 min, fault: free_flow", speed=600) as device:
         apply(INFUSION, device.url)
@@ -229,6 +263,7 @@ def test_a_pump_that_flows_freely_when_watching_begins_is_alarmed(tmp_path: Path
     assert "over-delivery" in watched.out
 
 
+@pytest.mark.requirement("SR-32")
 def test_a_free_flowing_pump_is_never_called_safe(tmp_path: Path) -> None:
     with simulator(tmp_path, "pump", "at: 1 min, fault: free_flow", speed=600) as device:
         apply(INFUSION, device.url)
@@ -239,6 +274,8 @@ def test_a_free_flowing_pump_is_never_called_safe(tmp_path: Path) -> None:
     assert stopped.code != 0
 
 
+@pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F31")
 def test_a_request_that_never_arrived_is_a_fault_of_the_link(tmp_path: Path) -> None:
     with simulator(tmp_path, "stimulator", "at: commit 1, fault: drop_request") as device:
         lost = apply(STIMULATION, device.url)

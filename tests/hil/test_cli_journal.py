@@ -64,6 +64,10 @@ def test_a_whole_journal_is_told_as_a_story_and_verified(journal: Path) -> None:
     assert len(entries) == verified.json["entries"] == len(shown.out.splitlines())
 
 
+@pytest.mark.requirement("SR-56")
+@pytest.mark.fault("F73")
+@pytest.mark.fault("F86")
+@pytest.mark.fault("F96")
 def test_every_damage_is_found_and_named_and_still_leaves_stop(
     journal: Path, pump: Simulator
 ) -> None:
@@ -90,6 +94,8 @@ def test_every_damage_is_found_and_named_and_still_leaves_stop(
         assert "stopped and confirmed" in stopped.out
 
 
+@pytest.mark.requirement("SR-56")
+@pytest.mark.fault("F73")
 def test_a_cut_journal_goes_on_denying_boluses_and_never_forgets_that_it_was_cut(
     journal: Path, pump: Simulator
 ) -> None:
@@ -106,6 +112,8 @@ def test_a_cut_journal_goes_on_denying_boluses_and_never_forgets_that_it_was_cut
         assert cli("journal", "verify", journal).code == 3
 
 
+@pytest.mark.requirement("SR-56")
+@pytest.mark.fault("F73")
 def test_a_deleted_journal_is_missed(journal: Path, pump: Simulator) -> None:
     journal.unlink()
     assert cli("journal", "verify", journal).code == 2
@@ -139,6 +147,8 @@ def _works_with_a_journal_of_ones_own(pump: Simulator, tmp_path: Path) -> None:
     assert cli("apply", INFUSION, *options, "--confirm", digest).code == 3
 
 
+@pytest.mark.requirement("SR-56")
+@pytest.mark.fault("F73")
 def test_a_journal_of_another_device_is_not_used(journal: Path, tmp_path: Path) -> None:
     with simulator(tmp_path, "pump", serial="ITP-B", tcp=True) as other:
         status = cli("status", "--device", other.url, "--journal", journal)

@@ -38,6 +38,8 @@ def status() -> dict[str, object]:
     return values
 
 
+@pytest.mark.fault("F49")
+@pytest.mark.fault("F76")
 def test_other_terminals_ask_the_owner_and_a_second_owner_is_refused_with_its_pid(
     device: Simulator, tmp_path: Path, state_folder: Path
 ) -> None:
@@ -90,6 +92,8 @@ def _only_the_user_may_enter(state_folder: Path) -> None:
     assert stat.S_IMODE(journal_of("SCS-A").stat().st_mode) == 0o600
 
 
+@pytest.mark.requirement("SR-31")
+@pytest.mark.requirement("SR-33")
 @pytest.mark.parametrize(
     ("signals", "code"),
     [
@@ -123,6 +127,9 @@ def test_ctrl_c_at_the_question_applies_nothing(device: Simulator, tmp_path: Pat
     assert len(device.truth()) == seen
 
 
+@pytest.mark.requirement("SR-33")
+@pytest.mark.requirement("SR-53")
+@pytest.mark.fault("F67")
 def test_kill_9_in_a_ramp_leaves_zero_within_the_lease_a_whole_journal_and_a_free_device(
     device: Simulator, tmp_path: Path
 ) -> None:
@@ -159,6 +166,7 @@ def owned(device: Simulator, tmp_path: Path) -> Iterator[Simulator]:
         run.end()
 
 
+@pytest.mark.requirement("SR-32")
 @pytest.mark.parametrize("spelling", ["{url}?baud=115200", "serial://{port}"])
 def test_stop_reaches_the_owner_however_the_port_is_spelt(owned: Simulator, spelling: str) -> None:
     port = Path(owned.url.removeprefix("serial://")).resolve()

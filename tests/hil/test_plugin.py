@@ -100,6 +100,8 @@ def test_an_override_needs_a_reason(stimulator: Stimulator) -> None:
 # --- faults ------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-33")
+@pytest.mark.requirement("SR-53")
 def test_an_unplugged_stimulator_ramps_to_zero_by_itself(
     stimulator: Stimulator, truth: Truth
 ) -> None:
@@ -127,6 +129,8 @@ def test_the_end_of_a_test_uses_a_fresh_line_when_the_old_one_is_lost(
     stimulator.fault("plug_in")
 
 
+@pytest.mark.requirement("SR-27")
+@pytest.mark.fault("F51")
 def test_a_restart_ends_the_output_and_reconnecting_goes_on(
     stimulator: Stimulator, truth: Truth
 ) -> None:
@@ -138,11 +142,17 @@ def test_a_restart_ends_the_output_and_reconnecting_goes_on(
         stimulator.wait("5 s")
     assert truth.now("E3") == "0 mA"
     stimulator.reconnect()
-    stimulator.start()
+    with pytest.raises(Refused, match="at 0 mA"):
+        stimulator.start()
+    stimulator.start(from_zero=True)
+    stimulator.amplitude("4.2 mA")
     stimulator.wait("5 s")
     assert truth.now("E3") == "4.2 mA"
 
 
+@pytest.mark.requirement("SR-20")
+@pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F30")
 def test_a_bolus_whose_reply_is_lost_is_given_once(pump: Pump, truth: Truth) -> None:
     pump.fault("drop_reply", at="commit 1")
     assert pump.apply(INFUSION).settled_by_asking
@@ -184,6 +194,9 @@ def test_a_button_gives_its_bolus_once_a_lockout(pump: Pump, truth: Truth) -> No
     assert truth.most_in("10 min", "morphine") >= "0.15 mg"
 
 
+@pytest.mark.requirement("SR-05")
+@pytest.mark.requirement("SR-14")
+@pytest.mark.fault("F91")
 def test_a_day_stays_within_every_window(pump: Pump, truth: Truth) -> None:
     pump.apply(INFUSION)
     for _ in range(12):
@@ -195,6 +208,8 @@ def test_a_day_stays_within_every_window(pump: Pump, truth: Truth) -> None:
     assert truth.mass("morphine") > "2.5 mg"
 
 
+@pytest.mark.requirement("SR-30")
+@pytest.mark.requirement("SR-32")
 def test_stopping_keeps_the_basal_and_stopping_the_flow_ends_it(pump: Pump, truth: Truth) -> None:
     pump.apply(INFUSION)
     assert pump.stop().state == "held"
@@ -370,6 +385,7 @@ def simulator(family: str, truth: Path) -> Iterator[str]:
 
 
 @pytest.mark.real_clock
+@pytest.mark.requirement("SR-60")
 def test_devices_behind_urls_serve_the_fixtures_of_their_families(
     inner: pytest.Pytester, tmp_path: Path
 ) -> None:
@@ -399,7 +415,7 @@ def test_devices_behind_urls_serve_the_fixtures_of_their_families(
         def test_the_windows_of_a_device_outlast_a_test(pump):
             with pytest.raises(Refused) as refused:
                 pump.bolus("0.1 mg", over="5 min")
-            assert "SR-14" in [finding.rule for finding in refused.value.findings]
+            assert "SR-15" in [finding.rule for finding in refused.value.findings]
 
         def test_truth(pump, truth):
             pass

@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 from firmware_bridge.families.body import TruthLine
 from firmware_bridge.families.itp.wire import (
+    PumpStatus,
     WireDrug,
     WirePatientBolus,
     WirePumpProgram,
@@ -18,12 +19,16 @@ from firmware_bridge.families.scs.wire import (
 from firmware_bridge.protocol.blob import ProgramRecord, digest_of, encode_program
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
+    AskEvent,
+    AskOutcome,
     AskStatus,
     Commit,
     Done,
     Envelope,
+    LoggedEvent,
     Message,
     Open,
+    OutcomeOf,
     Refused,
     Stage,
     Staged,
@@ -97,12 +102,39 @@ class Bench:
         assert self.open().commit(command_id, *programs) == Done(command_id)
         return self
 
+    def outcome(self, command_id: int) -> tuple[str, int]:
+        """What became of an id, and the volume of its bolus in nL."""
+        found = self.ask(AskOutcome(command_id), OutcomeOf)
+        return found.state, found.delivered
+
+    def log(self) -> list[str]:
+        """All the device's log still holds."""
+        entries = [self.ask(AskEvent(0), LoggedEvent)]
+        while entries[-1].number < entries[-1].latest:
+            entries.append(self.ask(AskEvent(entries[-1].number), LoggedEvent))
+        return [entry.text for entry in entries]
+
+    def reset(self) -> None:
+        """The device loses power and comes back; the host opens its session again."""
+        self.device.inject("reset", self.now)
+        self.open()
+
     def _messages(self, data: bytes) -> list[Message]:
         return [self.kind.catalogue.decode(body).message for body in self._decoder.feed(data)]
 
 
 def stimulator_status(bench: Bench) -> StimulatorStatus:
     return bench.ask(AskStatus(), StimulatorStatus)
+
+
+def pump_status(bench: Bench) -> PumpStatus:
+    return bench.ask(AskStatus(), PumpStatus)
+
+
+def tip_mass(bench: Bench, drug: str) -> int:
+    """fg of a drug that have left a pump's tip, from where the truth has it."""
+    body = bench.device.machine.firmware.body
+    return int(body.tip_mass_fg[drug])
 
 
 def area(**other: Any) -> WireArea:
@@ -167,6 +199,7 @@ def infusion(**other: Any) -> WirePumpProgram:
         "catheter": 286_000,
         "primed": True,
         "stop_policy": "hold-basal",
+        "bridge": None,
     }
     return WirePumpProgram(**{**values, **other})
 

@@ -14,6 +14,7 @@ from simulator_bench import (
     Bench,
     currents,
     infusion,
+    pump_status,
     stimulation,
     stimulator_status,
 )
@@ -54,6 +55,7 @@ OVER = 600_000
 # --- damaged bytes -----------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-24")
 @pytest.mark.parametrize("name", list(MACHINES))
 @given(data=st.binary(max_size=200), body=st.binary(max_size=200))
 def test_no_bytes_upset_a_device(name: str, data: bytes, body: bytes) -> None:
@@ -101,6 +103,8 @@ def outcome(bench: Bench, command_id: int) -> str:
     return bench.ask(AskOutcome(command_id), OutcomeOf).state
 
 
+@pytest.mark.requirement("SR-20")
+@pytest.mark.fault("F36")
 def test_a_lost_reply_is_settled_by_asking_for_the_outcome() -> None:
     bench = faulty("pump", "- {at: bolus 1, fault: drop_reply}").program(1, infusion())
     assert bench.send(Bolus(2, 15_000, OVER)) == []
@@ -296,10 +300,9 @@ def kill(bench: Bench) -> None:
     bench.device.truth.close()
 
 
-def pump_status(bench: Bench) -> PumpStatus:
-    return bench.ask(AskStatus(), PumpStatus)
-
-
+@pytest.mark.requirement("SR-20")
+@pytest.mark.fault("F36")
+@pytest.mark.fault("F88")
 @pytest.mark.parametrize("wait_ms", [0, 1, 999, 1_000, 300_000, 599_999, 600_000, 3_600_000])
 def test_a_killed_pump_comes_back_with_nothing_taken_back(tmp_path: Path, wait_ms: int) -> None:
     pump = Killable(tmp_path, "pump")
@@ -363,6 +366,7 @@ def test_state_is_saved_every_second_while_it_flows(tmp_path: Path) -> None:
     kill(bench)
 
 
+@pytest.mark.requirement("SR-31")
 def test_the_output_of_a_killed_stimulator_is_off_and_the_truth_says_so(tmp_path: Path) -> None:
     stimulator = Killable(tmp_path, "stimulator")
     program = stimulation()

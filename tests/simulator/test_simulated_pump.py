@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from simulator_bench import BORN_MS, DAY, HOUR, MORPHINE, Bench, infusion
+from simulator_bench import pump_status as status
 
-from firmware_bridge.families.itp.body import PPM, TUBING_NL, UNITS_PER_NL, PumpBody, PumpPhysics
+from firmware_bridge.families.itp.body import PumpBody
+from firmware_bridge.families.itp.physics import PPM, TUBING_NL, UNITS_PER_NL, PumpPhysics
 from firmware_bridge.families.itp.wire import (
     Bolus,
-    PumpStatus,
+    WireBridge,
     WireDrug,
     WirePatientBolus,
     WirePumpProgram,
@@ -18,11 +20,8 @@ from firmware_bridge.families.itp.wire import (
 )
 from firmware_bridge.protocol.messages import (
     AskEvent,
-    AskOutcome,
-    AskStatus,
     Done,
     LoggedEvent,
-    OutcomeOf,
     Refused,
     Stop,
     Stopped,
@@ -30,15 +29,6 @@ from firmware_bridge.protocol.messages import (
 from firmware_bridge.simulator.truth import TruthInMemory
 
 OVER = 600_000
-
-
-def status(bench: Bench) -> PumpStatus:
-    return bench.ask(AskStatus(), PumpStatus)
-
-
-def outcome(bench: Bench, command_id: int) -> tuple[str, int]:
-    found = bench.ask(AskOutcome(command_id), OutcomeOf)
-    return found.state, found.delivered
 
 
 def pumping(program: WirePumpProgram | None = None, **options: Any) -> Bench:
@@ -50,13 +40,20 @@ def pumping(program: WirePumpProgram | None = None, **options: Any) -> Bench:
 _ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["wait", "bolus", "refill", "stall", "gain", "free", "heal", "halt", "follow"]
+            [
+                *("wait", "bolus", "prime", "refill", "bridge", "stall", "occlude", "gain"),
+                *("free", "heal", "halt", "follow"),
+            ]
         ),
         st.integers(1, 20_000_000),
         st.integers(1, 2 * DAY),
     ),
     max_size=10,
 )
+
+
+DRUGS = [WireDrug(name="morphine", concentration=MORPHINE)]
+BRIDGE = [WireStep(start=300, flow=600_000), WireStep(start=900, flow=48_000)]
 
 
 def _in_body(body: PumpBody, name: str) -> int:
@@ -83,6 +80,10 @@ def test_volume_and_mass_are_conserved_exactly(
         match action:
             case "bolus" if body.bolus("host") is None:
                 body.begin_bolus("host", volume, duration)
+            case "prime" if body.bolus("prime") is None:
+                body.begin_bolus("prime", volume, duration)
+            case "bridge":
+                body.follow(schedule, 60, WireBridge(drugs=DRUGS, basal=BRIDGE, volume=volume))
             case "refill":
                 before = {name: _in_body(body, name) for name, _ in drugs}
                 filled -= body.physics().reservoir
@@ -93,6 +94,8 @@ def test_volume_and_mass_are_conserved_exactly(
                     put_in[name] += _in_body(body, name) - before[name]
             case "stall":
                 body.set_faults(body.faults.model_copy(update={"stalled": True}))
+            case "occlude":
+                body.set_faults(body.faults.model_copy(update={"occluded": True}))
             case "gain":
                 body.set_faults(body.faults.model_copy(update={"gain": 1_500_000}))
             case "free":
@@ -200,7 +203,7 @@ def test_an_empty_reservoir_ends_flow_and_bolus() -> None:
     now = status(bench)
     assert (now.flow, now.reservoir, now.delivered) == (0, 0, 10_000)
     assert now.alarms == ["reservoir-empty"]
-    state, delivered = outcome(bench, 2)
+    state, delivered = bench.outcome(2)
     assert state == "interrupted"
     # A tenth of what flowed was basal.
     assert delivered == 9_000
@@ -223,6 +226,9 @@ def test_a_refill_counts_once_per_date() -> None:
 # --- bolus -----------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-17")
+@pytest.mark.requirement("SR-20")
+@pytest.mark.fault("F36")
 def test_a_bolus_flows_on_top_of_the_basal_and_its_volume_is_exact() -> None:
     bench = pumping()
     assert bench.send(Bolus(2, 15_000, OVER)) == [Done(2)]
@@ -230,13 +236,13 @@ def test_a_bolus_flows_on_top_of_the_basal_and_its_volume_is_exact() -> None:
     now = status(bench)
     assert now.flow == 240_000 + 15_000 * DAY // OVER
     assert now.bolus_id == 2
-    assert outcome(bench, 2) == ("running", 7_500)
+    assert bench.outcome(2) == ("running", 7_500)
     assert bench.refused(Bolus(3, 15_000, OVER)) == "busy"
     busy = bench.commit(4, infusion())
     assert isinstance(busy, Refused)
     assert busy.code == "busy"
     bench.at(2 * OVER)
-    assert outcome(bench, 2) == ("executed", 15_000)
+    assert bench.outcome(2) == ("executed", 15_000)
     assert status(bench).bolus_id == 0
     assert bench.send(Bolus(2, 15_000, OVER)) == [Done(2)]
     assert status(bench).bolus_id == 0
@@ -245,6 +251,8 @@ def test_a_bolus_flows_on_top_of_the_basal_and_its_volume_is_exact() -> None:
     assert bench.send(Bolus(5, 15_000, OVER)) == [Done(5)]
 
 
+@pytest.mark.fault("F36")
+@pytest.mark.fault("F88")
 @pytest.mark.parametrize("cause", ["reset", "hold", "flow"])
 def test_an_interrupted_bolus_never_goes_on(cause: str) -> None:
     bench = pumping()
@@ -255,15 +263,16 @@ def test_an_interrupted_bolus_never_goes_on(cause: str) -> None:
         bench.open()
     else:
         bench.send(Stop("hold" if cause == "hold" else "flow"))
-    assert outcome(bench, 2) == ("interrupted", 5_000)
+    assert bench.outcome(2) == ("interrupted", 5_000)
     before = status(bench)
     assert before.flow == (0 if cause == "flow" else 240_000)
     assert bench.send(Bolus(2, 15_000, OVER)) == [Done(2)]
     assert status(bench).flow == before.flow
     bench.at(3 * OVER)
-    assert outcome(bench, 2) == ("interrupted", 5_000)
+    assert bench.outcome(2) == ("interrupted", 5_000)
 
 
+@pytest.mark.requirement("SR-17")
 @pytest.mark.parametrize(("volume", "over"), [(0, OVER), (15_000, 0), (165_001, OVER)])
 def test_a_bolus_over_the_flow_ceiling_is_refused(volume: int, over: int) -> None:
     bench = pumping()
@@ -284,6 +293,8 @@ def presses(bench: Bench, times: list[int]) -> list[int]:
     return granted
 
 
+@pytest.mark.requirement("SR-16")
+@pytest.mark.fault("F61")
 def test_lockout_runs_from_start_to_start_and_begins_with_the_program() -> None:
     bench = pumping()
     lockout = 4 * HOUR
@@ -297,6 +308,8 @@ def test_lockout_runs_from_start_to_start_and_begins_with_the_program() -> None:
     assert presses(bench, [3 * lockout, 3 * lockout + OVER]) == [3 * lockout + OVER]
 
 
+@pytest.mark.requirement("SR-14")
+@pytest.mark.fault("F61")
 def test_the_count_slides_over_24_hours_from_the_end_of_each_bolus() -> None:
     button = WirePatientBolus(volume=15_000, over=OVER, lockout=HOUR, max_per_24h=2)
     bench = pumping(infusion(patient_bolus=button))
@@ -306,6 +319,7 @@ def test_the_count_slides_over_24_hours_from_the_end_of_each_bolus() -> None:
     assert presses(bench, [freed + HOUR]) == [freed + HOUR]
 
 
+@pytest.mark.requirement("SR-16")
 def test_reprogramming_neither_empties_the_count_nor_shortens_a_lockout() -> None:
     button = WirePatientBolus(volume=15_000, over=OVER, lockout=4 * HOUR, max_per_24h=2)
     bench = pumping(infusion(patient_bolus=button))
@@ -326,19 +340,18 @@ def test_the_button_is_closed_while_held_without_program_and_during_a_bolus() ->
     bench.at(6 * HOUR)
     bench.send(Stop("hold"))
     assert not bench.device.press(6 * HOUR)
-    log = [bench.ask(AskEvent(0), LoggedEvent)]
-    while log[-1].number < log[-1].latest:
-        log.append(bench.ask(AskEvent(log[-1].number), LoggedEvent))
-    assert [e.text for e in log if "button" in e.text] == [
+    assert [text for text in bench.log() if "button" in text] == [
         "button: nothing, bolus under way",
         "button: nothing, closed",
     ]
-    assert bench.ask(AskEvent(log[-1].number), LoggedEvent).number == 0
+    latest = bench.ask(AskEvent(0), LoggedEvent).latest
+    assert bench.ask(AskEvent(latest), LoggedEvent).number == 0
 
 
 # --- stop ------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-30")
 @pytest.mark.parametrize(
     ("policy", "depth", "state"),
     [
@@ -386,7 +399,7 @@ def test_a_stalled_motor_stops_flow_and_spoils_a_bolus() -> None:
     now = status(bench)
     assert now.flow == 0
     assert now.alarms == ["motor-stall"]
-    assert outcome(bench, 2) == ("interrupted", 7_500)
+    assert bench.outcome(2) == ("interrupted", 7_500)
     assert bench.truth[-1]["t_ms"] == OVER // 2
     bench.device.inject("heal", 2 * OVER)
     assert status(bench).flow == 240_000

@@ -58,6 +58,7 @@ def running(program: WireProgram | None = None, *amplitudes: int) -> Bench:
 # --- ramps -----------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-50")
 def test_a_rise_from_zero_takes_the_ramp_and_never_runs_ahead_of_the_slope() -> None:
     bench = running()
     bench.at(5_000)
@@ -109,6 +110,7 @@ def test_a_burst_shows_its_pulses_and_off_shows_nothing() -> None:
     }
 
 
+@pytest.mark.requirement("SR-50")
 def test_a_later_rise_has_the_same_slope() -> None:
     program = stimulation()
     bench = running(program)
@@ -128,6 +130,7 @@ def test_a_new_target_on_the_way_does_not_lose_the_pace() -> None:
     assert (3_000, -4_200) in currents(bench.truth, "E3")
 
 
+@pytest.mark.requirement("SR-31")
 @pytest.mark.parametrize("amplitude", [100, 4_200, 6_000])
 def test_every_fall_ends_within_a_second(amplitude: int) -> None:
     bench = running(stimulation(), amplitude)
@@ -245,6 +248,9 @@ def test_a_contact_in_two_areas_shows_the_pulse_with_the_larger_charge() -> None
 # --- lease -----------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-31")
+@pytest.mark.requirement("SR-33")
+@pytest.mark.requirement("SR-53")
 @pytest.mark.parametrize("speed", [1, 10])
 def test_the_lease_is_link_time_and_its_end_brings_zero_within_a_second(speed: int) -> None:
     program = stimulation()
@@ -280,6 +286,8 @@ def test_no_start_and_no_renewal_with_a_lease_out_of_range(lease: int) -> None:
 # --- firmware --------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-20")
+@pytest.mark.fault("F37")
 def test_another_session_can_only_look_open_and_stop() -> None:
     bench = running()
     for request in (Read(0), AskOutcome(2), Renew(1_000), LowerAmplitude([0])):
@@ -315,6 +323,7 @@ def test_lowering_is_refused_as_a_whole_if_anything_would_rise() -> None:
     assert stimulator_status(bench).state == "off"
 
 
+@pytest.mark.requirement("SR-45")
 def test_while_on_only_amplitudes_change() -> None:
     program = stimulation()
     bench = running(program)
@@ -330,6 +339,8 @@ def test_while_on_only_amplitudes_change() -> None:
     assert bench.refused(change(10, burst(), 100)) == "digest-differs"
 
 
+@pytest.mark.requirement("SR-20")
+@pytest.mark.fault("F36")
 def test_an_id_acts_once_also_after_a_reset() -> None:
     program = stimulation()
     bench = running(program)
@@ -347,6 +358,7 @@ def test_an_id_acts_once_also_after_a_reset() -> None:
     assert bench.send(start(3, program, 4_200)) == [Done(3)]
 
 
+@pytest.mark.requirement("SR-20")
 def test_what_was_refused_stays_refused() -> None:
     program = stimulation()
     bench = Bench("stimulator").program(1, program)

@@ -5,88 +5,31 @@ a flow of whole nL/day over whole ms, with an accuracy error in ppm, is a whole 
 is divided until somebody reads. Mass is counted in units times ng/mL; 1 nL x 1 ng/mL = 1 fg.
 Readings round up.
 
-Between the reservoir and the tip lies the line (tubing and catheter), first in, first out: a
-queue of segments, each with its own mix of drugs. What goes in at one end pushes the same volume
-out at the other. Time runs in whole ms; an event inside a ms (the reservoir is empty, another mix
-arrives at the tip) belongs to the end of that ms, the volumes and masses stay exact.
+Time runs in whole ms; an event inside a ms (the reservoir is empty, another mix arrives at the
+tip, a bridge is over) belongs to the end of that ms, the volumes and masses stay exact.
+
+The motor counts its own strokes: a bolus and a bridge end by that count, whatever really left the
+pump. A motor that does not turn, or turns in an empty reservoir, counts nothing.
 """
 
-from collections import deque
 from collections.abc import Sequence
-from typing import Literal
 
-from pydantic import Field
-
-from firmware_bridge.families.body import Stored, Truth
-from firmware_bridge.families.itp.wire import WireStep
-
-DAY_MS = 86_400_000
-MINUTE_MS = 60_000
-PPM = 1_000_000
-UNITS_PER_NL = DAY_MS * PPM
-TUBING_NL = 199_000
-FREE_FLOW = 100_000_000
-"""nL/day that run out of a pump whose valve no longer closes, whatever its motor does."""
-
-Mix = tuple[tuple[str, int], ...]
-"""Drugs and their concentrations in ng/mL; empty: carrier without drug."""
-BolusKind = Literal["host", "patient"]
-BodyEvent = Literal["host-done", "patient-done", "host-cut", "patient-cut", "empty"]
-
-
-class Segment(Stored):
-    """A stretch of the line that holds one mix."""
-
-    units: int
-    mix: Mix
-
-
-class RunningBolus(Stored):
-    """A bolus under way since ``since``; ``turned`` is nL/day x ms that the motor has pumped."""
-
-    kind: BolusKind
-    volume: int
-    over: int
-    since: int
-    turned: int = 0
-
-    @property
-    def ends(self) -> int:
-        """The ms at which all of it has been delivered."""
-        return self.since + self.over
-
-    def programmed(self, at_ms: int) -> int:
-        """What the program wants delivered by ``at_ms``, nL/day x ms."""
-        return self.volume * DAY_MS * (at_ms - self.since) // self.over
-
-    @property
-    def delivered(self) -> int:
-        """nL by the pump's own count of strokes, rounded up."""
-        return -(-self.turned // DAY_MS)
-
-
-class BodyFaults(Stored):
-    """What is broken. ``gain`` in ppm is what a stroke gives against what it should."""
-
-    stalled: bool = False
-    free_flow: bool = False
-    gain: int = PPM
-
-
-class PumpPhysics(Stored):
-    """The whole body, for the state file. ``line[0]`` is at the tip, ``accuracy`` in ppm."""
-
-    reservoir: int = 0
-    mix: Mix = ()
-    line: list[Segment] = Field(default_factory=list)
-    delivered: int = 0
-    tip_mass: dict[str, int] = Field(default_factory=dict)
-    schedule: list[WireStep] = Field(default_factory=list)
-    utc_offset_min: int = 0
-    halted: bool = True
-    boluses: list[RunningBolus] = Field(default_factory=list)
-    accuracy: int = PPM
-    faults: BodyFaults = BodyFaults()
+from firmware_bridge.families.body import Truth
+from firmware_bridge.families.itp.line import Line, Mix
+from firmware_bridge.families.itp.physics import (
+    DAY_MS,
+    FREE_FLOW,
+    MINUTE_MS,
+    PPM,
+    TUBING_NL,
+    UNITS_PER_NL,
+    BodyEvent,
+    BodyFaults,
+    BolusKind,
+    PumpPhysics,
+    RunningBolus,
+)
+from firmware_bridge.families.itp.wire import WireBridge, WireStep
 
 
 class PumpBody:
@@ -109,14 +52,15 @@ class PumpBody:
         self._reservoir = state.reservoir
         self._dry = not state.reservoir
         self._mix = state.mix
-        self._line = deque(state.line)
+        self._line = Line(state.line, state.tip_mass)
         self._delivered = state.delivered
-        self._tip_mass = dict(state.tip_mass)
+        self._turned = state.turned
         self._schedule = list(state.schedule)
+        self._bridge = state.bridge
         self._offset_ms = state.utc_offset_min * MINUTE_MS
         self._halted = state.halted
         self._boluses = list(state.boluses)
-        self._events: list[tuple[int, BodyEvent, int]] = []
+        self._events: list[BodyEvent] = []
         self._next: tuple[int | None] | None = None
         self._shown = self._flow_key()
 
@@ -125,7 +69,7 @@ class PumpBody:
     @property
     def flowing(self) -> bool:
         """Whether anything leaves the pump now."""
-        return self._reservoir > 0 and (self._turning or self.faults.free_flow)
+        return self._reservoir > 0 and (self._turning or self._free > 0)
 
     @property
     def stalled(self) -> bool:
@@ -133,13 +77,17 @@ class PumpBody:
         return self._commanded and self.faults.stalled
 
     @property
+    def occluded(self) -> bool:
+        """Whether the motor turns against a closed outlet."""
+        return self._commanded and self.faults.occluded and not self.faults.stalled
+
+    @property
     def flow(self) -> int:
         """What flows now in nL/day by the pump's flow sensor, rounded up."""
         if not self._reservoir:
             return 0
         turning = self._basal() + sum(-(-b.volume * DAY_MS // b.over) for b in self._boluses)
-        free = FREE_FLOW if self.faults.free_flow else 0
-        return -(-turning * self._gain() // PPM) + free
+        return -(-turning * self._gain() // PPM) + self._free
 
     @property
     def delivered(self) -> int:
@@ -152,6 +100,16 @@ class PumpBody:
         return self._reservoir // UNITS_PER_NL
 
     @property
+    def counted(self) -> int:
+        """nL left by the pump's own count."""
+        return self.reservoir + self.faults.miscount
+
+    @property
+    def bridge_left(self) -> int:
+        """nL that the bridge under way still has to move by the motor's count, rounded up."""
+        return -(-self._bridge_turns_left // DAY_MS)
+
+    @property
     def filled(self) -> bool:
         """Whether the pump has ever been filled."""
         return bool(self._line)
@@ -159,14 +117,14 @@ class PumpBody:
     @property
     def tip_mass_fg(self) -> dict[str, int]:
         """Drug that has left the tip, fg, rounded up."""
-        return {name: -(-mass // UNITS_PER_NL) for name, mass in self._tip_mass.items()}
+        return {name: -(-mass // UNITS_PER_NL) for name, mass in self._line.tip_mass.items()}
 
     def bolus(self, kind: BolusKind) -> RunningBolus | None:
         """The bolus of a kind that is under way."""
         return next((bolus for bolus in self._boluses if bolus.kind == kind), None)
 
-    def take_events(self) -> list[tuple[int, BodyEvent, int]]:
-        """What happened by itself since the last call: time, what, nL of the bolus it ended."""
+    def take_events(self) -> list[BodyEvent]:
+        """What happened by itself since the last call."""
         events, self._events = self._events, []
         return events
 
@@ -175,10 +133,12 @@ class PumpBody:
         return PumpPhysics(
             reservoir=self._reservoir,
             mix=self._mix,
-            line=list(self._line),
+            line=self._line.segments,
             delivered=self._delivered,
-            tip_mass=self._tip_mass,
+            turned=self._turned,
+            tip_mass=self._line.tip_mass,
             schedule=self._schedule,
+            bridge=self._bridge,
             utc_offset_min=self._offset_ms // MINUTE_MS,
             halted=self._halted,
             boluses=self._boluses,
@@ -188,31 +148,45 @@ class PumpBody:
 
     # --- what can be done ----------------------------------------------------------------------
 
-    def fill(self, volume: int, mix: Mix, *, catheter: int, primed: bool) -> None:
+    def fill(
+        self, volume: int, mix: Mix, *, catheter: int, primed: bool, before: Mix | None = None
+    ) -> None:
         """Empties the reservoir and fills it with ``volume`` nL of ``mix``.
 
-        The first fill ever also fills the line: with the mix if it was primed, else with carrier.
-        Later fills leave in the line what is in it.
+        The first fill ever also fills the line: with ``before``, by default the mix, if it was
+        primed, else with carrier. Later fills leave in the line what is in it.
         """
         self._reservoir = volume * UNITS_PER_NL
         self._dry = not volume
         self._mix = mix
+        self._turned = 0
         if not self._line:
-            length = (TUBING_NL + catheter) * UNITS_PER_NL
-            self._line.append(Segment(units=length, mix=mix if primed else ()))
-        for name, _ in mix:
-            self._tip_mass.setdefault(name, 0)
+            held = mix if before is None else before
+            self._line.fill((TUBING_NL + catheter) * UNITS_PER_NL, held if primed else ())
+        self._line.expect(mix)
         self._changed()
 
-    def follow(self, schedule: Sequence[WireStep], utc_offset_min: int) -> None:
-        """Delivers this basal from now on, steps in order of their minutes."""
+    def follow(
+        self, schedule: Sequence[WireStep], utc_offset_min: int, bridge: WireBridge | None = None
+    ) -> None:
+        """Delivers this basal from now on, steps in order of their minutes.
+
+        Before it comes the bridge's basal, until the bridge's volume has left since the fill.
+        """
         self._schedule = list(schedule)
         self._offset_ms = utc_offset_min * MINUTE_MS
+        self._bridge = bridge
         self._halted = False
+        self._end_bridge_when_over()
         self._changed()
 
+    def forget_program(self) -> None:
+        """Stops the motor, which has nothing to follow any more."""
+        self._schedule, self._bridge = [], None
+        self.halt()
+
     def halt(self) -> None:
-        """Stops the motor."""
+        """Stops the motor; a bridge keeps what it has left to move."""
         self._halted = True
         self.end_boluses()
 
@@ -223,8 +197,7 @@ class PumpBody:
 
     def end_boluses(self) -> None:
         """Ends every bolus for good; each becomes an event."""
-        for bolus in self._boluses:
-            self._events.append((self.t_ms, _cut(bolus), bolus.delivered))
+        self._events += [BodyEvent("cut", bolus) for bolus in self._boluses]
         self._boluses.clear()
         self._changed()
 
@@ -246,7 +219,7 @@ class PumpBody:
     # --- time ----------------------------------------------------------------------------------
 
     def next_event(self) -> int | None:
-        """The next basal border, end of a bolus, empty reservoir or new mix at the tip."""
+        """The next basal border, end of a bolus or bridge, empty reservoir or mix at the tip."""
         if self._next is None:
             self._next = (self._find_next(),)
         return self._next[0]
@@ -259,12 +232,11 @@ class PumpBody:
         self._pass(to_ms)
 
     def _find_next(self) -> int | None:
-        border = min([bolus.ends for bolus in self._boluses] + self._next_border(), default=None)
-        wanted = self._reservoir
-        if self._line and (len(self._line) > 1 or self._line[0].mix != self._mix):
-            wanted = min(wanted, self._line[0].units)
-        if not wanted:
+        border = min([bolus.ends for bolus in self._boluses] + self._borders(), default=None)
+        if not self._reservoir:
             return border
+        change = self._line.until_change(self._mix)
+        wanted = self._reservoir if change is None else min(self._reservoir, change)
         return self._time_to_pump(wanted, border)
 
     def _time_to_pump(self, wanted: int, border: int | None) -> int | None:
@@ -288,30 +260,36 @@ class PumpBody:
         if to_ms == self.t_ms:
             return
         moved = min(self._pumped(to_ms - self.t_ms), self._reservoir)
-        if not self.faults.stalled:
+        if self._counting:
+            self._turned += self._wanted(to_ms - self.t_ms)
             for bolus in self._boluses:
                 bolus.turned += bolus.programmed(to_ms) - bolus.programmed(self.t_ms)
         self.t_ms = to_ms
         if moved:
-            self._push(moved)
+            self._reservoir -= moved
+            self._delivered += moved
+            self._line.push(moved, self._mix)
 
     def _happen(self) -> None:
         """Everything that is due now, and the truth of it."""
         for bolus in [bolus for bolus in self._boluses if bolus.ends <= self.t_ms]:
             self._boluses.remove(bolus)
             whole = bolus.turned == bolus.volume * DAY_MS
-            self._events.append(
-                (self.t_ms, _done(bolus) if whole else _cut(bolus), bolus.delivered)
-            )
+            self._events.append(BodyEvent("done" if whole else "cut", bolus))
+        self._end_bridge_when_over()
         if not self._reservoir and not self._dry:
             self._run_dry()
         self._changed()
 
+    def _end_bridge_when_over(self) -> None:
+        if self._bridge is not None and not self._bridge_turns_left:
+            self._bridge = None
+            self._events.append(BodyEvent("bridged"))
+
     def _run_dry(self) -> None:
         self._dry = True
-        self._events.append((self.t_ms, "empty", 0))
-        for bolus in self._boluses:
-            self._events.append((self.t_ms, _cut(bolus), bolus.delivered))
+        self._events.append(BodyEvent("empty"))
+        self._events += [BodyEvent("cut", bolus) for bolus in self._boluses]
         self._boluses.clear()
 
     # --- flow ----------------------------------------------------------------------------------
@@ -324,53 +302,71 @@ class PumpBody:
     def _turning(self) -> bool:
         return self._commanded and self._gain() > 0
 
+    @property
+    def _counting(self) -> bool:
+        """Whether the motor's turns count as strokes."""
+        return not self.faults.stalled and self._reservoir > 0
+
+    @property
+    def _free(self) -> int:
+        """nL/day that run out whatever the motor does."""
+        return FREE_FLOW if self.faults.free_flow and not self.faults.occluded else 0
+
     def _gain(self) -> int:
-        return 0 if self.faults.stalled else self._accuracy * self.faults.gain // PPM
+        closed = self.faults.stalled or self.faults.occluded
+        return 0 if closed else self._accuracy * self.faults.gain // PPM
+
+    def _wanted(self, duration: int) -> int:
+        """nL/day x ms that the motor should turn in ``duration`` ms if no border lies within."""
+        turns = self._basal() * duration
+        for bolus in self._boluses:
+            turns += bolus.programmed(self.t_ms + duration) - bolus.programmed(self.t_ms)
+        return turns
 
     def _pumped(self, duration: int) -> int:
-        """Units that flow in ``duration`` ms from now if no border lies in between."""
+        """Units that flow in ``duration`` ms from now if no border lies within."""
         if not self._reservoir:
             return 0
-        turned = self._basal() * duration
-        for bolus in self._boluses:
-            turned += bolus.programmed(self.t_ms + duration) - bolus.programmed(self.t_ms)
-        free = FREE_FLOW * PPM * duration if self.faults.free_flow else 0
-        return turned * self._gain() + free
+        return self._wanted(duration) * self._gain() + self._free * PPM * duration
 
     def _local_ms(self) -> int:
-        return (self._born_ms + self.t_ms + self._offset_ms) % DAY_MS
+        """Since midnight of the pump's local day, by its own clock."""
+        clock_ms = self._born_ms + self.t_ms + self.faults.clock_ahead
+        return (clock_ms + self._offset_ms) % DAY_MS
+
+    @property
+    def _steps(self) -> Sequence[WireStep]:
+        """The basal that is followed now."""
+        return self._schedule if self._bridge is None else self._bridge.basal
 
     def _basal(self) -> int:
-        if self._halted or not self._schedule:
+        steps = self._steps
+        if self._halted or not steps:
             return 0
         minute = self._local_ms() // MINUTE_MS
-        started = [step.flow for step in self._schedule if step.start <= minute]
-        return started[-1] if started else self._schedule[-1].flow
+        started = [step.flow for step in steps if step.start <= minute]
+        return started[-1] if started else steps[-1].flow
 
-    def _next_border(self) -> list[int]:
-        if self._halted or len(self._schedule) < 2:
+    @property
+    def _bridge_turns_left(self) -> int:
+        """nL/day x ms until the bridge is over."""
+        if self._bridge is None:
+            return 0
+        return max(0, self._bridge.volume * DAY_MS - self._turned)
+
+    def _borders(self) -> list[int]:
+        """When the basal is another one."""
+        if self._halted:
             return []
-        now = self._local_ms()
-        waits = [(step.start * MINUTE_MS - now) % DAY_MS or DAY_MS for step in self._schedule]
-        return [self.t_ms + min(waits)]
-
-    def _push(self, units: int) -> None:
-        """Moves ``units`` from the reservoir into the line, and as much out of its tip."""
-        self._reservoir -= units
-        self._delivered += units
-        if self._line[-1].mix == self._mix:
-            self._line[-1].units += units
-        else:
-            self._line.append(Segment(units=units, mix=self._mix))
-        while units:
-            tip = self._line[0]
-            out = min(units, tip.units)
-            for name, concentration in tip.mix:
-                self._tip_mass[name] += out * concentration
-            tip.units -= out
-            units -= out
-            if not tip.units:
-                self._line.popleft()
+        borders = []
+        if len(self._steps) > 1:
+            now = self._local_ms()
+            waits = [(step.start * MINUTE_MS - now) % DAY_MS or DAY_MS for step in self._steps]
+            borders.append(self.t_ms + min(waits))
+        basal = self._basal()
+        if self._bridge is not None and self._counting and basal:
+            borders.append(self.t_ms - (-self._bridge_turns_left // basal))
+        return borders
 
     # --- truth ---------------------------------------------------------------------------------
 
@@ -379,9 +375,8 @@ class PumpBody:
         if not self.flowing:
             return None
         boluses = [(bolus.volume, bolus.over) for bolus in self._boluses]
-        tip = self._line[0].mix if self._line else ()
         turning = (self._basal(), boluses, self._gain()) if self._turning else None
-        return (turning, self.faults.free_flow, tip)
+        return (turning, self._free, self._line.tip)
 
     def _changed(self) -> None:
         self._next = None
@@ -394,11 +389,3 @@ class PumpBody:
         self.truth.write(
             {"t_ms": self.t_ms, "volume_nL": self.delivered, "tip_mass_fg": self.tip_mass_fg}
         )
-
-
-def _done(bolus: RunningBolus) -> BodyEvent:
-    return "host-done" if bolus.kind == "host" else "patient-done"
-
-
-def _cut(bolus: RunningBolus) -> BodyEvent:
-    return "host-cut" if bolus.kind == "host" else "patient-cut"

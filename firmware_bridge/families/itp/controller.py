@@ -34,9 +34,7 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
     async def begin(self) -> None:
         """See `Controller.begin`; boluses that had not ended are counted anew."""
         await super().begin()
-        for open_bolus in self.state.reservations:
-            if not open_bolus.closed:
-                await self.progress_of(open_bolus.id)
+        await self._count_open_boluses()
 
     async def found(self, programs: tuple[Output, ...]) -> None:
         """Where no program was verified, going on means what the pump was left to deliver."""
@@ -75,9 +73,16 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
                 f"{self.identity.serial} does not hold a program that this host has verified: "
                 "apply the therapy file first (SR-22)"
             )
+        await self._count_open_boluses()
         volume = volume_for(dose, program.drugs[0].concentration)
         command = GiveBolus(BolusOutput(volume, over), self.profile)
         return await self.carry_out(command, self.state.patient or "none", override, stops=stops)
+
+    async def _count_open_boluses(self) -> None:
+        """Asks after every bolus that had not ended when last heard of."""
+        for bolus in self.state.reservations:
+            if not bolus.closed:
+                await self.progress_of(bolus.id)
 
     async def progress_of(self, intent_id: int) -> OutcomeOf:
         """How far the bolus of an intent has come, by the pump's own count, which is recorded."""

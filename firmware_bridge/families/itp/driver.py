@@ -1,5 +1,6 @@
 """The pump family, seen from the host: therapy to Outputs, Outputs to frames, and back."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -19,7 +20,9 @@ from firmware_bridge.driver import Capabilities, Procedure, Sample, Step
 from firmware_bridge.families.itp.wire import (
     FAMILY,
     Bolus,
+    Prime,
     PumpStatus,
+    WireBridge,
     WireDrug,
     WirePatientBolus,
     WirePumpProgram,
@@ -37,10 +40,12 @@ from firmware_bridge.protocol.messages import (
 from safety.events import Intended
 from safety.outputs import (
     BolusOutput,
+    Bridge,
     DrugInPump,
     FlowStep,
     Output,
     PatientBolusOutput,
+    PrimeOutput,
     PumpProgram,
 )
 
@@ -87,7 +92,7 @@ def utc_offset_minutes(timezone: str | None, wall: Milliseconds) -> int:
 
 
 def _stop_policy(therapy: InfusionTherapy, formulary: Formulary) -> StopPolicy:
-    """The strictest policy of the mixture's drugs; a drug that nobody knows is never stopped."""
+    """SR-30: the strictest policy of the mixture's drugs; an unknown drug is never stopped."""
     entries = [formulary.find(drug.name) for drug in therapy.drugs]
     policies: list[StopPolicy] = [e.stop_policy if e else "never-stop" for e in entries]
     return max(policies, key=_STRICTEST_LAST.index)
@@ -95,11 +100,11 @@ def _stop_policy(therapy: InfusionTherapy, formulary: Formulary) -> StopPolicy:
 
 def blob_of(program: PumpProgram) -> bytes:
     """The bytes of a program as the device keeps them."""
-    bolus = program.patient_bolus
+    bolus, bridge = program.patient_bolus, program.bridge
     return encode_program(
         WirePumpProgram(
-            drugs=[WireDrug(name=d.name, concentration=d.concentration) for d in program.drugs],
-            basal=[WireStep(start=step.start, flow=step.flow) for step in program.basal],
+            drugs=_drugs_to_wire(program.drugs),
+            basal=_steps_to_wire(program.basal),
             utc_offset_min=program.utc_offset_min,
             patient_bolus=WirePatientBolus(
                 volume=bolus.volume,
@@ -115,8 +120,33 @@ def blob_of(program: PumpProgram) -> bytes:
             catheter=program.catheter,
             primed=program.primed,
             stop_policy=program.stop_policy,
+            bridge=WireBridge(
+                drugs=_drugs_to_wire(bridge.drugs),
+                basal=_steps_to_wire(bridge.basal),
+                volume=bridge.volume,
+            )
+            if bridge
+            else None,
         )
     )
+
+
+def _drugs_to_wire(drugs: Iterable[DrugInPump]) -> list[WireDrug]:
+    return [WireDrug(name=drug.name, concentration=drug.concentration) for drug in drugs]
+
+
+def _steps_to_wire(steps: Iterable[FlowStep]) -> list[WireStep]:
+    return [WireStep(start=step.start, flow=step.flow) for step in steps]
+
+
+def _drugs_of(drugs: Iterable[WireDrug]) -> tuple[DrugInPump, ...]:
+    return tuple(
+        DrugInPump(drug.name, NanogramsPerMillilitre(drug.concentration)) for drug in drugs
+    )
+
+
+def _steps_of(steps: Iterable[WireStep]) -> tuple[FlowStep, ...]:
+    return tuple(FlowStep(MinuteOfDay(step.start), NanoLitresPerDay(step.flow)) for step in steps)
 
 
 class PumpDriver:
@@ -131,8 +161,8 @@ class PumpDriver:
     def procedure(self, intent: Intended) -> Procedure:
         """The steps that carry out an intent; see `Driver.procedure`."""
         (output,) = intent.outputs
-        if isinstance(output, BolusOutput):
-            request = Bolus(intent.id, output.volume, output.over)
+        if isinstance(output, BolusOutput | PrimeOutput):
+            request = _one_frame(intent.id, output)
             return Procedure(intent.id, (Step(request, Done(intent.id), shows=1),))
         if not isinstance(output, PumpProgram):
             raise TypeError(f"a pump cannot show {output.kind}")
@@ -164,22 +194,23 @@ class PumpDriver:
                     and request.volume == output.volume
                     and request.over == output.over
                 )
+            case Prime():
+                return (
+                    isinstance(output, PrimeOutput)
+                    and request.volume == output.volume
+                    and request.over == output.over
+                    and request.fill_at == output.fill_at_ms
+                )
             case _:
                 return False
 
     def program_of(self, slot: int, blob: bytes) -> PumpProgram:
         """The Output of a program that was read back; see `Driver.program_of`."""
         wire = decode_program(WirePumpProgram, blob)
-        bolus = wire.patient_bolus
+        bolus, bridge = wire.patient_bolus, wire.bridge
         return PumpProgram(
-            drugs=tuple(
-                DrugInPump(drug.name, NanogramsPerMillilitre(drug.concentration))
-                for drug in wire.drugs
-            ),
-            basal=tuple(
-                FlowStep(MinuteOfDay(step.start), NanoLitresPerDay(step.flow))
-                for step in wire.basal
-            ),
+            drugs=_drugs_of(wire.drugs),
+            basal=_steps_of(wire.basal),
             utc_offset_min=wire.utc_offset_min,
             patient_bolus=PatientBolusOutput(
                 NanoLitres(bolus.volume),
@@ -195,6 +226,11 @@ class PumpDriver:
             catheter=NanoLitres(wire.catheter),
             primed=wire.primed,
             stop_policy=wire.stop_policy,
+            bridge=Bridge(
+                _drugs_of(bridge.drugs), _steps_of(bridge.basal), NanoLitres(bridge.volume)
+            )
+            if bridge
+            else None,
         )
 
     def sample(self, status: Reply) -> Sample:
@@ -202,8 +238,17 @@ class PumpDriver:
         return pump_sample(status)
 
 
+def _one_frame(intent_id: int, output: BolusOutput | PrimeOutput) -> Bolus | Prime:
+    if isinstance(output, PrimeOutput):
+        return Prime(intent_id, output.volume, output.over, output.fill_at_ms)
+    return Bolus(intent_id, output.volume, output.over)
+
+
 def pump_sample(status: Reply) -> Sample:
-    """A status message in common words. Raises DeviceFault for anything else."""
+    """A status message in common words. Raises DeviceFault for anything else.
+
+    Safe is a pump without a bolus or prime; a bridge may go on, since it is basal.
+    """
     if not isinstance(status, PumpStatus):
         raise DeviceFault(f"the pump answered a status request with {status!r}")
     return Sample(
@@ -220,6 +265,7 @@ def pump_sample(status: Reply) -> Sample:
             "flow_nL_per_day": status.flow,
             "delivered_nL": status.delivered,
             "reservoir_nL": status.reservoir,
+            "line_left_nL": status.line_left,
             "patient_boluses": status.patient_boluses,
         },
         alarms=(*status.alarms, *(("free-flow",) if status.flow > CREDIBLE_FLOW else ())),

@@ -4,11 +4,18 @@ They are written here on purpose and not read from the device profile: the simul
 witness that the judge was right. A test compares them with the profile.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from firmware_bridge.families.firmware import Refusal
-from firmware_bridge.families.itp.body import DAY_MS, TUBING_NL
-from firmware_bridge.families.itp.wire import WirePatientBolus, WirePumpProgram
+from firmware_bridge.families.itp.physics import DAY_MS, TUBING_NL
+from firmware_bridge.families.itp.wire import (
+    WireBridge,
+    WireDrug,
+    WirePatientBolus,
+    WirePumpProgram,
+    WireStep,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +37,7 @@ FACTORY = PumpFactory()
 
 def check_program(program: WirePumpProgram) -> None:
     """Raises Refusal ``out-of-range`` unless the pump was built for the program."""
-    names = [drug.name for drug in program.drugs]
-    if len(set(names)) != len(names):
-        _refuse("a drug is named twice")
-    starts = [step.start for step in program.basal]
-    if starts != sorted(set(starts)):
-        _refuse("basal steps are not in the order of their minutes")
-    for step in program.basal:
-        if not FACTORY.flow_min <= step.flow <= FACTORY.flow_max:
-            _refuse(f"{step.flow} nL/day is not {FACTORY.flow_min} to {FACTORY.flow_max} nL/day")
+    _check_flow(program.drugs, program.basal)
     for volume in (program.fill_volume, program.low_reservoir):
         if volume > FACTORY.reservoir:
             _refuse(f"{volume} nL is more than the reservoir's {FACTORY.reservoir} nL")
@@ -46,15 +45,35 @@ def check_program(program: WirePumpProgram) -> None:
         _refuse(f"a catheter of {program.catheter} nL is over {FACTORY.catheter_max} nL")
     if program.patient_bolus is not None:
         _check_button(program, program.patient_bolus)
+    if program.bridge is not None:
+        _check_bridge(program.bridge)
 
 
 def check_bolus(program: WirePumpProgram, volume: int, over: int) -> None:
-    """Raises Refusal ``out-of-range`` unless a bolus fits over the highest basal of the day."""
+    """Raises Refusal ``out-of-range`` unless a bolus or prime fits over the day's highest basal."""
     if not volume or not over:
         _refuse("a bolus has a volume and a time")
     highest = max(step.flow for step in program.basal)
     if highest * over + volume * DAY_MS > FACTORY.flow_max * over:
         _refuse(f"basal and bolus together are over {FACTORY.flow_max} nL/day")
+
+
+def _check_flow(drugs: Sequence[WireDrug], basal: Sequence[WireStep]) -> None:
+    names = [drug.name for drug in drugs]
+    if len(set(names)) != len(names):
+        _refuse("a drug is named twice")
+    starts = [step.start for step in basal]
+    if starts != sorted(set(starts)):
+        _refuse("basal steps are not in the order of their minutes")
+    for step in basal:
+        if not FACTORY.flow_min <= step.flow <= FACTORY.flow_max:
+            _refuse(f"{step.flow} nL/day is not {FACTORY.flow_min} to {FACTORY.flow_max} nL/day")
+
+
+def _check_bridge(bridge: WireBridge) -> None:
+    _check_flow(bridge.drugs, bridge.basal)
+    if not 0 < bridge.volume <= FACTORY.reservoir:
+        _refuse(f"a bridge of {bridge.volume} nL is not 1 to {FACTORY.reservoir} nL")
 
 
 def _check_button(program: WirePumpProgram, button: WirePatientBolus) -> None:

@@ -1,24 +1,29 @@
 """The pump's firmware.
 
-| request       | empty-program | running           | held              | halted            |
-|---------------|---------------|-------------------|-------------------|-------------------|
-| Commit        | -> running    | yes, without bolus| -> running        | -> running        |
-| Bolus, button | wrong-state   | yes               | wrong-state       | wrong-state       |
-| Stop hold     | stays         | -> held           | stays             | stays             |
-| Stop policy   | stays         | -> halted or held | -> halted or stays| stays             |
-| Stop flow     | stays         | -> halted         | -> halted         | stays             |
+| request        | empty-program | running           | held              | halted            |
+|----------------|---------------|-------------------|-------------------|-------------------|
+| Commit         | -> running    | yes, without bolus| -> running        | -> running        |
+| Bolus, button  | wrong-state   | without bridge    | wrong-state       | wrong-state       |
+| Prime          | wrong-state   | once for a fill   | wrong-state       | wrong-state       |
+| Stop hold      | stays         | -> held           | stays             | stays             |
+| Stop policy    | stays         | -> halted or held | -> halted or stays| stays             |
+| Stop flow      | stays         | -> halted         | -> halted         | stays             |
 
-Stop ``policy`` halts only a pump whose program says ``may-stop``. Bolus and Commit are ``busy``
-while any bolus runs, so there is never more than one. A stop, a loss of power and an empty
-reservoir end a bolus for good. The lockout begins anew with each Commit, and what is left of an
-earlier one still counts; so do earlier presses in the sliding count, which a press leaves 24 h
-after the end of its bolus. State, program, ids, odometer and lockout survive a reset; the
-basal goes on.
+Stop ``policy`` halts only a pump whose program says ``may-stop``. A prime is a bolus; Bolus and
+Commit are ``busy`` while any bolus runs, so there is never more than one. A stop, a loss of power
+and an empty reservoir end a bolus for good. The lockout begins anew with each Commit, and what is
+left of an earlier one still counts; so do earlier presses in the sliding count, which a press
+leaves 24 h after the end of its bolus. State, program, ids, odometer and lockout survive a reset;
+the basal goes on, and so does a bridge.
 
-The odometer and ``flow`` come from a sensor at the outlet: they show what really flows. The
-volume of a bolus is the pump's count of its own strokes.
+A bridge is basal: it runs by itself until its volume has left since the fill. Bridge and prime are
+spent once for each fill, and a newer fill closes those of all older ones.
+
+The odometer and ``flow`` come from a sensor at the outlet: they show what really flows, and that
+the reservoir is empty. The volume of a bolus or bridge is the pump's count of its own strokes.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -31,13 +36,16 @@ from firmware_bridge.families.firmware import (
     Refusal,
 )
 from firmware_bridge.families.itp import factory, wire
-from firmware_bridge.families.itp.body import DAY_MS, PumpBody
+from firmware_bridge.families.itp.body import PumpBody
+from firmware_bridge.families.itp.line import Mix
+from firmware_bridge.families.itp.physics import DAY_MS, BolusKind, RunningBolus
 from firmware_bridge.protocol.blob import decode_program, encode_program
 from firmware_bridge.protocol.messages import Message, OutcomeState, Reply, StopDepth
 
 FILLS_KEPT = 256
 
 PumpState = Literal["empty-program", "running", "held", "halted"]
+_NAMES: dict[BolusKind, str] = {"host": "bolus", "patient": "patient bolus", "prime": "prime"}
 
 
 class Press(Stored):
@@ -46,11 +54,22 @@ class Press(Stored):
     over: int
 
 
+class Fill(Stored):
+    """A fill that was taken, named by its date ``at``, and what of it is spent."""
+
+    at: int
+    bridged: bool = False
+    primed: bool = False
+
+
 class PumpMemory(FirmwareMemory):
-    """What a pump still knows after a reset; times in therapy ms."""
+    """What a pump still knows after a reset; times in therapy ms.
+
+    ``bolus_id`` is that of the host's bolus or prime under way.
+    """
 
     state: PumpState = "empty-program"
-    fills: list[int] = Field(default_factory=list)
+    fills: list[Fill] = Field(default_factory=list)
     bolus_id: int = 0
     presses: list[Press] = Field(default_factory=list)
     granted: int = 0
@@ -71,20 +90,29 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         body.end_boluses()
         self.collect()
 
+    @property
+    def clock_ms(self) -> int:
+        """The pump's own clock, ms of Unix time; the basal follows it too."""
+        return super().clock_ms + self.body.faults.clock_ahead
+
     def collect(self) -> None:
-        """Takes note of boluses that ended and of an empty reservoir."""
-        for _, event, volume in self.body.take_events():
-            match event:
-                case "host-done" | "host-cut":
-                    done = event == "host-done"
-                    self.settle(self.memory.bolus_id, "executed" if done else "interrupted", volume)
-                    self.memory.bolus_id = 0
-                    self.log(f"bolus {'done' if done else 'interrupted'}: {volume} nL")
-                case "patient-done" | "patient-cut":
-                    done = event == "patient-done"
-                    self.log(f"patient bolus {'done' if done else 'interrupted'}: {volume} nL")
-                case "empty":
-                    self.log("reservoir is empty")
+        """Takes note of boluses and a bridge that ended, and of an empty reservoir."""
+        for event in self.body.take_events():
+            if event.bolus is not None:
+                self._bolus_ended(event.bolus, done=event.what == "done")
+            elif event.what == "bridged":
+                self._fill.bridged = True
+                self.log("bridge done")
+            else:
+                self.log("reservoir is empty")
+
+    def _bolus_ended(self, bolus: RunningBolus, *, done: bool) -> None:
+        if bolus.kind != "patient":
+            state: OutcomeState = "executed" if done else "interrupted"
+            self.settle(self.memory.bolus_id, state, bolus.delivered)
+            self.memory.bolus_id = 0
+        end = "done" if done else "interrupted"
+        self.log(f"{_NAMES[bolus.kind]} {end}: {bolus.delivered} nL")
 
     def press(self) -> bool:
         """The patient presses the button; tells whether a bolus begins."""
@@ -93,6 +121,8 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         memory.presses = [press for press in memory.presses if press.over + DAY_MS > now]
         if button is None or memory.state != "running" or not self.body.reservoir:
             reason = "closed"
+        elif self.body.bridge_left:
+            reason = "bridge"
         elif self._bolus_runs():
             reason = "bolus under way"
         elif now < memory.locked_until:
@@ -108,6 +138,13 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
             return True
         self.log(f"button: nothing, {reason}")
         return False
+
+    def lose_program(self) -> None:
+        """The battery has failed: no program is left, and nothing flows until the next one."""
+        self.memory.programs, self.memory.state = [], "empty-program"
+        self.program = None
+        self.body.forget_program()
+        self.log("battery reset: the program is lost")
 
     # --- common requests -----------------------------------------------------------------------
 
@@ -129,26 +166,30 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
     def status(self) -> Reply:
         """The pump's status."""
         memory, body = self.memory, self.body
+        prime = body.bolus("prime")
         return wire.PumpStatus(
             clock=self.clock_ms,
             boot=memory.boot,
             state=memory.state,
             flow=body.flow,
             delivered=body.delivered,
-            reservoir=body.reservoir,
+            reservoir=body.counted,
             bolus_id=memory.bolus_id,
+            line_left=prime.left if prime else body.bridge_left,
             patient_boluses=memory.granted,
-            fill_at=memory.fills[-1] if memory.fills else 0,
+            fill_at=memory.fills[-1].at if memory.fills else 0,
             alarms=self._alarms(),
         )
 
     def _alarms(self) -> list[str]:
         program, body = self.program, self.body
         if program is None:
-            return []
+            # Only a failed battery leaves a pump that was ever filled without a program.
+            return ["low-battery-reset"] if self.memory.fills else []
         alarms = {
-            "low-reservoir": 0 < body.reservoir <= program.low_reservoir,
+            "low-reservoir": body.reservoir > 0 and body.counted <= program.low_reservoir,
             "motor-stall": body.stalled,
+            "occlusion": body.occluded,
             "pump-stopped": self.memory.state == "halted",
             "reservoir-empty": body.reservoir == 0,
         }
@@ -178,19 +219,37 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         """Follows the new program; a fill it has not seen yet happens now."""
         memory = self.memory
         program = self.program = self.decode(memory.programs[0])
-        if program.fill_at not in memory.fills:
-            memory.fills = [*memory.fills, program.fill_at][-FILLS_KEPT:]
-            mix = tuple((drug.name, drug.concentration) for drug in program.drugs)
-            self.body.fill(
-                program.fill_volume, mix, catheter=program.catheter, primed=program.primed
-            )
-            self.log(f"filled with {program.fill_volume} nL")
-        self.body.follow(program.basal, program.utc_offset_min)
+        if all(fill.at != program.fill_at for fill in memory.fills):
+            self._take_fill(program)
+        bridge = None if self._fill.bridged else program.bridge
+        self.body.follow(program.basal, program.utc_offset_min, bridge)
+        self.collect()
         memory.state = "running"
         memory.granted = 0
         if program.patient_bolus is not None:
             locked_until = self.body.t_ms + program.patient_bolus.lockout
             memory.locked_until = max(memory.locked_until, locked_until)
+
+    @property
+    def _fill(self) -> Fill:
+        """The fill that the program names."""
+        program = self.program
+        return next(fill for fill in self.memory.fills if program and fill.at == program.fill_at)
+
+    def _take_fill(self, program: wire.WirePumpProgram) -> None:
+        """The reservoir is filled; what an older fill had not spent is void."""
+        memory, bridge = self.memory, program.bridge
+        for older in memory.fills:
+            older.bridged = older.primed = True
+        memory.fills = [*memory.fills, Fill(at=program.fill_at)][-FILLS_KEPT:]
+        self.body.fill(
+            program.fill_volume,
+            _mix(program.drugs),
+            catheter=program.catheter,
+            primed=program.primed,
+            before=_mix(bridge.drugs) if bridge else None,
+        )
+        self.log(f"filled with {program.fill_volume} nL")
 
     # --- the family's requests -----------------------------------------------------------------
 
@@ -199,25 +258,47 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         raise Refusal("bad-message", "a pump knows no such request")
 
     def command(self, request: Message) -> OutcomeState:
-        """A bolus."""
-        if not isinstance(request, wire.Bolus):
+        """A bolus or a prime."""
+        if not isinstance(request, wire.Bolus | wire.Prime):
             raise Refusal("bad-message", "a pump knows no such command")
-        program = self.program
+        kind: BolusKind = "prime" if isinstance(request, wire.Prime) else "host"
+        program, name = self.program, _NAMES[kind]
         if program is None or self.memory.state != "running":
-            raise Refusal("wrong-state", f"no bolus: the pump is {self.memory.state}")
+            raise Refusal("wrong-state", f"no {name}: the pump is {self.memory.state}")
+        if self.body.bridge_left:
+            raise Refusal("wrong-state", "bridging")
+        if isinstance(request, wire.Prime):
+            self._check_prime(program, request)
         self.check_idle()
         factory.check_bolus(program, request.volume, request.over)
         if not self.body.reservoir:
             raise Refusal("wrong-state", "the reservoir is empty")
+        if kind == "prime":
+            self._fill.primed = True
         self.memory.bolus_id = request.id
-        self.body.begin_bolus("host", request.volume, request.over)
-        self.log(f"bolus of {request.volume} nL over {request.over} ms")
+        self.body.begin_bolus(kind, request.volume, request.over)
+        self.log(f"{name} of {request.volume} nL over {request.over} ms")
         return "running"
 
+    def _check_prime(self, program: wire.WirePumpProgram, request: wire.Prime) -> None:
+        """A fill is primed once (SR-13), and only into a line that holds no drug yet."""
+        if program.primed:
+            raise Refusal("wrong-state", "the program says that the line is primed")
+        if request.fill_at != program.fill_at:
+            raise Refusal("wrong-state", f"the program is for the fill of {program.fill_at}")
+        if self._fill.primed:
+            raise Refusal("wrong-state", "this fill's one prime is used up")
+        if self._bolus_runs():
+            raise Refusal("wrong-state", "a bolus is under way")
+
     def delivered_so_far(self, command_id: int) -> int:
-        """nL of the bolus under way."""
-        bolus = self.body.bolus("host")
+        """nL of the bolus or prime under way."""
+        bolus = self.body.bolus("host") or self.body.bolus("prime")
         return bolus.delivered if bolus is not None else 0
 
     def _bolus_runs(self) -> bool:
         return self.memory.bolus_id != 0 or self.body.bolus("patient") is not None
+
+
+def _mix(drugs: Sequence[wire.WireDrug]) -> Mix:
+    return tuple((drug.name, drug.concentration) for drug in drugs)

@@ -41,6 +41,17 @@ class WirePatientBolus(ProgramRecord):
     max_per_24h: Annotated[int, Field(ge=1, le=255)]
 
 
+class WireBridge(ProgramRecord):
+    """The way to another concentration: ``basal`` until ``volume`` nL have left since the fill.
+
+    ``drugs`` is what fills the line before.
+    """
+
+    drugs: Annotated[list[WireDrug], Field(min_length=1, max_length=4)]
+    basal: Annotated[list[WireStep], Field(min_length=1, max_length=13)]
+    volume: U32
+
+
 class WirePumpProgram(ProgramRecord):
     """A pump's whole program; volumes in nL, times in ms of Unix time."""
 
@@ -54,6 +65,7 @@ class WirePumpProgram(ProgramRecord):
     catheter: U32
     primed: bool
     stop_policy: Literal["may-stop", "hold-basal", "never-stop"]
+    bridge: WireBridge | None
 
 
 @message
@@ -67,14 +79,26 @@ class Bolus(TherapyRequest):
 
 
 @message
+class Prime(TherapyRequest):
+    """Moves ``volume`` nL over ``over`` ms into the line: once for the fill of ``fill_at``."""
+
+    KIND: ClassVar[int] = 0x41
+    id: CommandId
+    volume: U32
+    over: U32
+    fill_at: U64
+
+
+@message
 class PumpStatus(Reply):
     """The pump's state at ``clock`` (its own UTC clock, ms of Unix time).
 
     ``state``: ``empty-program`` (nothing programmed yet), ``running``, ``held`` (basal on,
     boluses and button closed), ``halted`` (no flow). ``flow``: nL/day now, boluses included.
     ``delivered``: the odometer, nL since the pump was made, rounded up; it never falls.
-    ``reservoir``: nL left by the pump's own count. ``bolus_id``: the host bolus under way, else
-    0. ``patient_boluses``: presses granted since the program was committed. ``alarms``: names of
+    ``reservoir``: nL left by the pump's own count. ``bolus_id``: the host bolus or prime under
+    way, else 0. ``line_left``: nL that a bridge or a prime still has to move, else 0.
+    ``patient_boluses``: presses granted since the program was committed. ``alarms``: names of
     active alarms.
     """
 
@@ -86,9 +110,10 @@ class PumpStatus(Reply):
     delivered: U64
     reservoir: U64
     bolus_id: U64
+    line_left: U64
     patient_boluses: U32
     fill_at: U64
     alarms: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=16)]
 
 
-MESSAGES: tuple[type[Message], ...] = (Bolus, PumpStatus)
+MESSAGES: tuple[type[Message], ...] = (Bolus, Prime, PumpStatus)

@@ -72,13 +72,19 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         program: StimulatorProgram,
         override: Override | None = None,
         stops: int | None = None,
+        *,
+        from_zero: bool = False,
     ) -> Result:
         """Ramps a verified program up from zero to its own amplitudes.
 
-        The impedances must have been measured within the profile's time. From here on `keep`
-        must renew the lease. Raises as `carry_out`.
+        ``from_zero``: every area stays at 0 mA until its amplitude is raised; so it must be after
+        an output that did not end by a person's doing (SR-50). The impedances must have been
+        measured within the profile's time. From here on `keep_alive` must renew the lease. Raises
+        as `carry_out`.
         """
-        stimulation = Stimulation(program, tuple(area.amplitude for area in program.areas))
+        stimulation = Stimulation(
+            program, tuple(MicroAmps(0) if from_zero else area.amplitude for area in program.areas)
+        )
         command = StartStimulation(stimulation, self.profile)
         return await self.carry_out(
             command, self.state.patient or NOBODY, override, live=True, stops=stops
@@ -110,6 +116,11 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         await self.sample()
         if self.state.running is None:
             raise Refused("the stimulator's output is off: start it with `neuraxis run`")
+        if self.state.from_zero is not None:
+            raise Refused(
+                f"another program would start at its full amplitudes, and {self.state.from_zero}: "
+                "stop this one, then `neuraxis run FILE --from-zero` (SR-50)"
+            )
         await self.make_safe("hold")
         return await self.start(program, override, stops + 1)
 
@@ -153,7 +164,7 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
     # --- lease -------------------------------------------------------------------------------
 
     async def keep_alive(self) -> None:
-        """Renews the lease of whatever output runs, until cancelled.
+        """Renews the lease of whatever output runs, until cancelled (SR-53).
 
         Raises LinkError or DeviceFault when the device no longer takes it; the device then ramps
         to zero by itself.
@@ -172,7 +183,9 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
                 return  # it was stopped while the renewal was on its way, and rightly refuses it
             raise DeviceFault(
                 f"{self.identity.serial}: the output ended although nobody stopped it: the device "
-                f"has restarted, or its lease ran out ({error})"
+                "has restarted, its lease ran out, or a magnet or its MRI mode ended it "
+                f"({error}). `neuraxis status` shows which; after all but a lost lease it begins "
+                "at 0 mA again, with `neuraxis run FILE --from-zero`"
             ) from error
 
 

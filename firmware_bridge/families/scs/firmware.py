@@ -13,6 +13,9 @@ While an impedance is measured, Commit, Start and Measure are ``busy``. After a 
 SetAmplitude and Renew answer ``lease-ended`` until the next Start. `Measure` is answered when it
 is done; a stop ends it for good, unanswered, and its outcome says ``interrupted``.
 
+A magnet and the MRI mode bring the output to zero as a stop does. The magnet's alarm lasts until
+the next Start; in MRI mode, which outlives a reset, Start and Measure are refused.
+
 A lease counts link time: at a speed of X it lasts X times as long in therapy time.
 """
 
@@ -43,6 +46,8 @@ SHORT_BELOW_OHMS = 100
 class StimulatorMemory(FirmwareMemory):
     """What a stimulator still knows after a reset."""
 
+    mri_mode: bool = False
+
 
 class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
     """Programs in slots, one running output on a lease, and impedance measurements."""
@@ -59,6 +64,7 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
         self._slot = 0
         self._lease_end: int | None = None
         self._lease_lost = False
+        self._magnet_met = False
         self._measuring = 0
         self._awaiting: Envelope | None = None
         self._measured: tuple[int, list[int]] = (0, [])
@@ -74,7 +80,7 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
         return self._lease_end
 
     def meet_deadline(self) -> None:
-        """The lease has ended: the output falls to zero and stays off."""
+        """SR-33, SR-53: the lease has ended, so the output falls to zero and stays off."""
         self._lease_end = None
         self._lease_lost = True
         self.body.ramp_down()
@@ -93,12 +99,25 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
 
     def stop(self, depth: StopDepth) -> None:
         """Falls to zero and stays off, whatever the depth."""
+        self._fall_to_zero("stop")
+
+    def meet_magnet(self) -> None:
+        """A magnet is held over the device: its output falls to zero and stays off."""
+        self._magnet_met = True
+        self._fall_to_zero("magnet, output falls to zero")
+
+    def enter_mri_mode(self) -> None:
+        """The output falls to zero, and nothing may drive current until the mode is left."""
+        self.memory.mri_mode = True
+        self._fall_to_zero("MRI mode, output falls to zero")
+
+    def _fall_to_zero(self, why: str) -> None:
         if self._measuring:
             self.settle(self._measuring, "interrupted")
             self._measuring, self._awaiting = 0, None
         self._lease_end = None
         self.body.ramp_down()
-        self.log("stop")
+        self.log(why)
         self.collect()
 
     def status(self) -> Reply:
@@ -123,6 +142,8 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
         alarms = {
             "battery-low": self._battery_low,
             "lease-ended": self._lease_lost,
+            "magnet": self._magnet_met,
+            "mri-mode": self.memory.mri_mode,
             "open-contact": any(reading >= METER_MAX_OHMS for reading in ohms),
             "out-of-compliance": self.body.limited,
             "short-contact": any(reading < SHORT_BELOW_OHMS for reading in ohms),
@@ -191,6 +212,7 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
                 self.log(f"amplitudes to {request.amplitudes} uA")
             case wire.Measure():
                 self.check_idle()
+                self._check_mri()
                 factory.check_test(request.current, request.pulse_width, request.pulses)
                 self._measuring = request.id
                 self.body.measure(request.current, request.pulse_width, request.pulses)
@@ -220,10 +242,11 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
         program = self._program(request.slot, request.digest)
         factory.check_amplitudes(program, request.amplitudes)
         factory.check_lease(request.lease)
+        self._check_mri()
         if self._battery_low:
             raise Refusal("wrong-state", f"the battery is low: {self.battery_mv} mV")
         self._slot = request.slot
-        self._lease_lost = False
+        self._lease_lost = self._magnet_met = False
         self._lease_end = self.body.t_ms + request.lease * self.identity.speed
         self.body.start(program, request.amplitudes)
         self.log(f"start of slot {request.slot} to {request.amplitudes} uA")
@@ -243,6 +266,10 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
         if not self.body.stopping:
             self.body.set_targets(amplitudes)
         self.log(f"amplitudes lowered to {amplitudes} uA")
+
+    def _check_mri(self) -> None:
+        if self.memory.mri_mode:
+            raise Refusal("wrong-state", "the device is in MRI mode")
 
     def _check_running(self) -> None:
         if self.body.stopping or self.body.state == "off":
