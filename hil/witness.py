@@ -21,16 +21,20 @@ from device_profiles.notation import (
     parse_current,
     parse_duration,
     parse_mass,
+    parse_mass_rate,
     write_current,
     write_duration,
     write_mass,
 )
-from device_profiles.quantities import Femtograms, MicroAmps, Milliseconds
+from device_profiles.quantities import DAY_MS, MINUTE_MS, Femtograms, MicroAmps, Milliseconds
+from hil.trumpet import SAMPLES_A_MINUTE, TrumpetPoint, trumpet
 
 Line = dict[str, Any]
 """One line of truth, as `firmware_bridge.simulator.truth` writes it."""
 
 T = TypeVar("T")
+
+SAMPLE_MS = MINUTE_MS // SAMPLES_A_MINUTE
 
 _CONTACT = re.compile("case|E([1-9]|1[0-6])", re.ASCII)
 
@@ -213,6 +217,20 @@ class Truth:
         most, end = mass_at_tip(self.flow_lines(), drug).most_in(length)
         when = write_duration(Milliseconds(end))
         return Mass(most, f"{drug} in the worst {window}, which ended at {when}")
+
+    def trumpet(
+        self, drug: str, rate: str, after: str = "1 h", lasting: str = "1 h"
+    ) -> tuple[TrumpetPoint, ...]:
+        """How far what left the tip strayed from a rate such as ``"0.1 mg/h"`` (`hil.trumpet`).
+
+        Judged over ``lasting`` once the pump has run for ``after``.
+        """
+        amount = mass_at_tip(self.flow_lines(), drug)
+        begin = (amount.times[0] if amount.times else 0) + read(parse_duration, after)
+        samples = read(parse_duration, lasting) // SAMPLE_MS
+        ends = (begin + number * SAMPLE_MS for number in range(1, samples + 1))
+        per_day = [amount.within(end, SAMPLE_MS) * DAY_MS / SAMPLE_MS for end in ends]
+        return trumpet(per_day, Fraction(read(parse_mass_rate, rate)))
 
     def _of(self, contact: str) -> list[Line]:
         if not _CONTACT.fullmatch(contact):

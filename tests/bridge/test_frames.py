@@ -19,6 +19,7 @@ BODIES = st.binary(max_size=600)
 LONGEST_ENCODED = MAX_BODY + CRC_BYTES + (MAX_BODY + CRC_BYTES) // 254 + 1
 
 
+@pytest.mark.requirement("SR-24")
 @given(BODIES)
 def test_a_body_comes_back(body: bytes) -> None:
     frame = encode_frame(body)
@@ -39,6 +40,8 @@ def test_a_body_that_is_too_long_is_not_sent() -> None:
         encode_frame(bytes(MAX_BODY + 1))
 
 
+@pytest.mark.requirement("SR-24")
+@pytest.mark.fault("F42")
 @given(st.lists(BODIES, max_size=5), st.data())
 def test_the_stream_may_be_cut_anywhere(bodies: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(map(encode_frame, bodies))
@@ -51,6 +54,7 @@ def test_the_stream_may_be_cut_anywhere(bodies: list[bytes], data: st.DataObject
     assert (decoder.counts.good, decoder.counts.damaged) == (len(bodies), 0)
 
 
+@pytest.mark.fault("F40")
 @given(st.lists(st.binary(max_size=3_000), max_size=12))
 def test_any_bytes_are_taken_and_memory_stays_bounded(pieces: list[bytes]) -> None:
     decoder = FrameDecoder()
@@ -61,6 +65,7 @@ def test_any_bytes_are_taken_and_memory_stays_bounded(pieces: list[bytes]) -> No
     assert decoder.feed(encode_frame(b"after")) == [b"after"]
 
 
+@pytest.mark.fault("F40")
 def test_an_endless_run_without_a_zero_is_dropped() -> None:
     decoder = FrameDecoder()
     for _ in range(100):
@@ -70,6 +75,8 @@ def test_an_endless_run_without_a_zero_is_dropped() -> None:
     assert decoder.counts.oversized == 1
 
 
+@pytest.mark.requirement("SR-24")
+@pytest.mark.fault("F42")
 @given(st.lists(st.tuples(st.binary(max_size=40), BODIES), max_size=5))
 def test_garbage_between_frames_costs_nothing_else(noisy: list[tuple[bytes, bytes]]) -> None:
     decoder = FrameDecoder()
@@ -78,6 +85,8 @@ def test_garbage_between_frames_costs_nothing_else(noisy: list[tuple[bytes, byte
     assert all(body in got for _, body in noisy)
 
 
+@pytest.mark.requirement("SR-24")
+@pytest.mark.fault("F39")
 @pytest.mark.parametrize(
     "body", [b"", b"\x00", bytes.fromhex("840118ff07a0"), b"\x00\x01\x00\x00"], ids=bytes.hex
 )
@@ -89,6 +98,8 @@ def test_no_flip_of_up_to_three_bits_makes_another_body(body: bytes) -> None:
             check_flipped(frame, body, bits)
 
 
+@pytest.mark.requirement("SR-24")
+@pytest.mark.fault("F39")
 @given(st.binary(min_size=1, max_size=300), st.randoms(use_true_random=False))
 def test_no_flip_of_up_to_three_bits_makes_another_long_body(
     body: bytes, dice: random.Random

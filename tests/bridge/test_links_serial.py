@@ -136,6 +136,7 @@ async def test_a_write_into_an_unplugged_port_is_a_loss(board: Board, probe: Pro
     assert len(probe.errors) == 1
 
 
+@pytest.mark.fault("F45")
 @pytest.mark.parametrize("threads", [False, True])
 async def test_a_device_that_takes_nothing_is_a_loss(threads: bool) -> None:
     board, probe = Board(reads=False), Probe()
@@ -161,6 +162,8 @@ async def test_closing_twice_and_writing_after(link: Link, probe: Probe) -> None
     assert probe.errors == []
 
 
+@pytest.mark.fault("F49")
+@pytest.mark.fault("F93")
 async def test_a_port_is_opened_by_one_only(link: Link, board: Board) -> None:
     second = serial_link(parse_url(link.url))
     with pytest.raises(LinkError, match="another program has it"):

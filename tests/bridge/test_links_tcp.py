@@ -95,6 +95,7 @@ async def test_the_connection_breaks(link: TcpLink, far: Far, probe: Probe) -> N
     assert isinstance(await probe.loss(), LinkLost)
 
 
+@pytest.mark.fault("F45")
 async def test_a_device_that_takes_nothing_is_a_loss(link: TcpLink, far: Far, probe: Probe) -> None:
     far.writer.transport.pause_reading()  # type: ignore[attr-defined]
     with pytest.raises(LinkLost, match="took none"):

@@ -150,6 +150,7 @@ async def test_closing_gives_the_interface_back(
     assert probe.errors == []
 
 
+@pytest.mark.requirement("SR-25")
 async def test_two_alike_are_told_apart_by_serial_number() -> None:
     first, second = VirtualUsbDevice(Echo(), "NX-1"), VirtualUsbDevice(Echo(), "NX-2")
     sentence = await refusal("usb://1209:0001", first, second)
@@ -180,6 +181,7 @@ async def test_access_denied_shows_the_udev_rule(device: VirtualUsbDevice, url: 
     assert "/etc/udev/rules.d/" in sentence
 
 
+@pytest.mark.fault("F49")
 async def test_busy(device: VirtualUsbDevice) -> None:
     device.claim_error = errno.EBUSY
     assert "another program or driver has it" in await refusal("usb://1209:0001", device)

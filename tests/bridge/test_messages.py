@@ -85,6 +85,7 @@ def test_a_message_comes_back_and_its_body_is_its_own(envelope: Envelope) -> Non
     assert CATALOGUE.encode(CATALOGUE.decode(body)) == body
 
 
+@pytest.mark.fault("F41")
 @given(ENVELOPES, st.data())
 def test_a_damaged_body_is_refused_or_says_what_it_says(
     envelope: Envelope, data: st.DataObject
@@ -98,6 +99,7 @@ def test_a_damaged_body_is_refused_or_says_what_it_says(
     assert CATALOGUE.encode(decoded) == body
 
 
+@pytest.mark.fault("F41")
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_or_accepted_without_another_error(body: bytes) -> None:
     try:
@@ -115,6 +117,9 @@ IDENTIFY = [1, 0, 1, {}]
 OUTCOME = [6, 5, 9, {"id": 7}]
 
 
+@pytest.mark.fault("F3")
+@pytest.mark.fault("F4")
+@pytest.mark.fault("F41")
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -322,6 +322,7 @@ async def test_what_was_missed_is_counted_and_the_newest_samples_come_late(
     assert last["dropped_alarms"] == 0
 
 
+@pytest.mark.fault("F79")
 async def test_a_fault_of_telemetry_itself_is_told_and_ends_nothing_else(told: Told) -> None:
     async with Hung(WELCOME) as hung, publishing(hung.port, told) as publisher:
 

@@ -34,6 +34,9 @@ class Hands:
     async def offload(self, work: Callable[[], T]) -> T:
         return work()
 
+    def later(self, work: Callable[[], None]) -> None:
+        work()
+
 
 @pytest.fixture
 def clock() -> Hands:

@@ -64,6 +64,8 @@ def test_a_path_of_any_keys_leads_back_to_its_node(keys: list[str]) -> None:
     assert location_of(place.path) == tuple(keys)
 
 
+@pytest.mark.fault("F21")
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -108,10 +110,12 @@ def test_one_explicit_document_is_no_second_one() -> None:
     assert rules(parsed("---\na: 1\n...\n")) == []
 
 
+@pytest.mark.fault("F25")
 def test_a_file_of_more_than_one_mebibyte_is_refused() -> None:
     assert rules(parsed(b"#" * (1 << 20) + b"\n")) == [("FILE-01", 1, 1)]
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize("opening", ["[", "{", "- ", "? ", "{a: ", "[["])
 def test_nesting_that_is_too_deep_is_refused_without_a_crash(opening: str) -> None:
     document = parsed(opening * 1_000)
@@ -124,6 +128,7 @@ def test_nesting_up_to_the_limit_is_read() -> None:
     assert parsed(deep).findings == ()
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize("pattern", ["!", "&a", "a:\n", "a,", "- \n", "'", '"\\x41', "a\n", "%\n"])
 def test_a_hostile_file_of_full_size_is_answered_within_seconds(pattern: str) -> None:
     began = time.perf_counter()
@@ -131,6 +136,7 @@ def test_a_hostile_file_of_full_size_is_answered_within_seconds(pattern: str) ->
     assert time.perf_counter() - began < 5
 
 
+@pytest.mark.fault("F25")
 def test_a_file_that_cannot_be_opened_is_a_finding_with_a_clear_sentence(tmp_path: Path) -> None:
     missing = read_document(tmp_path / "none.yaml")
     directory = read_document(tmp_path)

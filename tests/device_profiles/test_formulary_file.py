@@ -79,6 +79,7 @@ def test_no_label_limits_a_bolus_so_no_entry_does() -> None:
     assert all(entry.per_bolus_hard is None for entry in load_formulary().entries)
 
 
+@pytest.mark.requirement("SR-11")
 def test_an_entry_without_a_source_is_refused_with_line_and_column(tmp_path: Path) -> None:
     text = SHIPPED.replace('hard: {value: 20 mg, source: "', 'hard: {value: 20 mg, because: "')
     error = refused(tmp_path, text)
@@ -88,6 +89,8 @@ def test_an_entry_without_a_source_is_refused_with_line_and_column(tmp_path: Pat
     assert f"lab.yaml:{line}:7" in str(error)
 
 
+@pytest.mark.requirement("SR-09")
+@pytest.mark.fault("F23")
 @pytest.mark.parametrize(
     ("old", "new", "path"),
     [
@@ -111,6 +114,7 @@ def test_limits_that_contradict_each_other_are_refused_at_load(
     assert [(f.rule, f.path) for f in error.findings] == [("SR-09", path)]
 
 
+@pytest.mark.requirement("SR-09")
 def test_the_lowest_concentration_is_given_exactly_once(tmp_path: Path) -> None:
     lines = [line for line in SHIPPED.splitlines() if "from: {value: 10 mg/mL" not in line]
     error = refused(tmp_path, "\n".join(lines) + "\n")

@@ -37,6 +37,7 @@ PARSERS: dict[str, Callable[[str], int]] = {
     "charge_density": notation.parse_charge_density,
     "charge_rate": notation.parse_charge_rate,
     "tolerance": notation.parse_tolerance,
+    "portion": notation.parse_portion,
     "count": notation.parse_count,
     "share": notation.parse_share,
     "minute_of_day": notation.parse_minute_of_day,
@@ -53,6 +54,7 @@ def refused(kind: str, text: str) -> NotationError:
     return caught.value
 
 
+@pytest.mark.requirement("SR-02")
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
@@ -81,6 +83,7 @@ def refused(kind: str, text: str) -> NotationError:
         ("minute_of_day", "07:00", 420),
         ("minute_of_day", "23:59", 1_439),
         ("tolerance", "14.5 %", 145_000),
+        ("portion", "40 %", 400_000),
         ("hundredths", "1.85", 185),
     ],
 )
@@ -88,6 +91,8 @@ def test_a_quantity_is_read_exactly_in_base_units(kind: str, text: str, value: i
     assert PARSERS[kind](text) == value
 
 
+@pytest.mark.requirement("SR-02")
+@pytest.mark.vector("V8.10")
 def test_golden_vector_8_10_units_are_exact() -> None:
     assert notation.parse_flow("0.048 mL/day") == 48_000
     assert notation.parse_flow("28.8 mL/day") == 28_800_000
@@ -99,10 +104,19 @@ def test_golden_vector_8_10_units_are_exact() -> None:
     assert notation.parse_mass_rate("2.4 mcg/day") == notation.parse_mass_rate("0.1 mcg/h")
 
 
+@pytest.mark.vector("V8.1")
 def test_accident_a1_sixty_mcg_an_hour_is_no_sixty_mcg_a_day() -> None:
     assert notation.parse_mass_rate("60 mcg/h") == notation.parse_mass_rate("1440 mcg/day")
 
 
+@pytest.mark.requirement("SR-01")
+@pytest.mark.requirement("SR-02")
+@pytest.mark.requirement("SR-03")
+@pytest.mark.fault("F2")
+@pytest.mark.fault("F5")
+@pytest.mark.fault("F7")
+@pytest.mark.fault("F9")
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize(
     ("kind", "text", "rule"),
     [
@@ -167,6 +181,8 @@ def test_what_the_grammar_refuses_names_its_rule(kind: str, text: str, rule: str
     assert error.message
 
 
+@pytest.mark.requirement("SR-01")
+@pytest.mark.fault("F9")
 @pytest.mark.parametrize(
     ("kind", "text", "hint"),
     [
@@ -187,6 +203,8 @@ def test_a_misspelt_unit_is_refused_with_the_line_to_write(kind: str, text: str,
     assert refused(kind, text).hint == hint
 
 
+@pytest.mark.requirement("SR-01")
+@pytest.mark.fault("F9")
 @pytest.mark.parametrize(
     ("kind", "text"),
     [("current", "4.2 A"), ("mass", "60 g"), ("frequency", "1 MHz"), ("duration", "5 m")],
@@ -211,6 +229,8 @@ def test_a_hint_never_proposes_another_number(kind: str, number: str, unit: str)
             assert written is None or written[1] == number
 
 
+@pytest.mark.requirement("SR-03")
+@pytest.mark.fault("F6")
 def test_a_number_of_absurd_length_is_refused_at_once() -> None:
     began = time.perf_counter()
     for kind in PARSERS:
@@ -219,6 +239,7 @@ def test_a_number_of_absurd_length_is_refused_at_once() -> None:
     assert time.perf_counter() - began < 2
 
 
+@pytest.mark.requirement("SR-03")
 @given(kind=st.sampled_from(sorted(PARSERS)), text=st.text(max_size=80))
 def test_any_text_is_a_quantity_or_a_refusal(kind: str, text: str) -> None:
     try:
@@ -228,6 +249,7 @@ def test_any_text_is_a_quantity_or_a_refusal(kind: str, text: str) -> None:
     assert isinstance(outcome, int) or outcome in ("SR-01", "SR-02", "SR-03")
 
 
+@pytest.mark.requirement("SR-03")
 @given(
     kind=st.sampled_from(sorted(PARSERS)),
     text=st.text(alphabet="0123456789.,eE+-_ mcgMAHzkhL/dayus%", max_size=14),
@@ -240,6 +262,7 @@ def test_any_near_miss_is_a_quantity_or_a_refusal(kind: str, text: str) -> None:
     assert value >= 0 or kind == "share"
 
 
+@pytest.mark.requirement("SR-02")
 @given(kind=st.sampled_from(sorted(PARSERS.keys() - ONLY_READ)), data=st.data())
 def test_what_is_written_is_read_back_as_the_same_integer(kind: str, data: st.DataObject) -> None:
     largest = LARGEST.get(kind, 999_999_999)
@@ -250,6 +273,7 @@ def test_what_is_written_is_read_back_as_the_same_integer(kind: str, data: st.Da
     assert PARSERS[kind](written) == value
 
 
+@pytest.mark.requirement("SR-02")
 @given(st.integers(0, 10**21 - 1))
 def test_a_mass_of_any_size_is_written_and_read_back(value: int) -> None:
     assert notation.parse_mass(notation.write_mass(Femtograms(value))) == value

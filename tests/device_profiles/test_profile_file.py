@@ -56,6 +56,7 @@ def test_an_unknown_device_is_refused_with_the_names_there_are(name: str) -> Non
         load_profile(name)
 
 
+@pytest.mark.requirement("SR-11")
 def test_a_number_without_a_source_is_refused_at_load() -> None:
     text = shipped("itp-20").replace('value: 20 mL, source: "', 'value: 20 mL, note: "')
     with pytest.raises(DataFileError) as caught:

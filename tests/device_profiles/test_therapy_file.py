@@ -78,6 +78,11 @@ def test_contacts_are_ordered_and_the_case_comes_first() -> None:
     assert [e.contact for e in reading.therapy.programs[0].areas[0].electrodes] == [0, 5]
 
 
+@pytest.mark.requirement("SR-01")
+@pytest.mark.requirement("SR-03")
+@pytest.mark.fault("F4")
+@pytest.mark.fault("F9")
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize(
     ("old", "new", "rule", "path", "line", "column"),
     [
@@ -136,6 +141,12 @@ def test_a_slip_in_a_stimulation_file_is_refused_at_its_place(
     assert reading.therapy is None
 
 
+@pytest.mark.requirement("SR-01")
+@pytest.mark.requirement("SR-03")
+@pytest.mark.requirement("SR-08")
+@pytest.mark.requirement("SR-16")
+@pytest.mark.fault("F9")
+@pytest.mark.fault("F22")
 @pytest.mark.parametrize(
     ("old", "new", "rule", "path"),
     [
@@ -201,6 +212,8 @@ def test_zero_is_zero_and_is_left_to_safety() -> None:
     assert therapy.patient_bolus.lockout == 0
 
 
+@pytest.mark.requirement("SR-40")
+@pytest.mark.fault("F20")
 def test_a_missing_ceiling_is_a_matter_of_safety_and_points_at_its_area() -> None:
     lines = [line for line in STIMULATION.splitlines() if "max_amplitude: 6 mA" not in line]
     reading = read("\n".join(lines))
@@ -215,6 +228,7 @@ def test_a_vial_of_a_drug_that_is_not_listed_refers_to_nothing() -> None:
     assert found(reading) == [("FILE-08", "fill.vials.baclofen")]
 
 
+@pytest.mark.fault("F26")
 def test_an_unknown_key_is_refused_at_itself_with_the_key_that_was_meant() -> None:
     reading = changed(STIMULATION, "cycle:", "cylce:")
     finding = only(reading)
@@ -313,6 +327,7 @@ def test_without_the_first_drug_there_is_nothing_to_judge() -> None:
     assert read(text).therapy_to_judge is None
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words\n", "a: 1\n", "therapy:\n  - x\n"])
 def test_a_file_of_another_shape_is_refused_and_nothing_is_judged(text: str) -> None:
     reading = read(text)

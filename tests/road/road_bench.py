@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from device_profiles.errors import NeuraxisError, Uncertain
+from device_profiles.errors import NeuraxisError, Refused, Uncertain
 from device_profiles.formulary import Formulary
 from device_profiles.formulary_file import load_formulary
 from device_profiles.notation import parse_duration, parse_mass
@@ -406,6 +406,12 @@ async def kept_alive(controller: StimulatorController) -> AsyncIterator[None]:
             pass
         except NeuraxisError:
             pass
+
+
+def rules(error: NeuraxisError | None) -> set[str]:
+    """The rules that a refusal names."""
+    assert isinstance(error, Refused), error
+    return {finding.rule for finding in error.findings}
 
 
 async def failure(work: Awaitable[object]) -> NeuraxisError | None:

@@ -21,6 +21,7 @@ from road_bench import (
     program_pump,
     rise,
     road,
+    rules,
     survived,
 )
 
@@ -47,11 +48,6 @@ from safety.kernel import Ask
 from safety.outputs import BolusOutput
 
 DAY_S, HOUR_S = 86_400, 3_600
-
-
-def rules(error: NeuraxisError | None) -> set[str]:
-    assert isinstance(error, Refused), error
-    return {finding.rule for finding in error.findings}
 
 
 async def status(controller: PumpController) -> PumpStatus:

@@ -547,6 +547,7 @@ def test_no_therapy_but_a_renewal_goes_by_the_road_of_renewals() -> None:
 
 @pytest.mark.requirement("SR-14")
 @pytest.mark.fault("F65")
+@pytest.mark.fault("F69")
 async def test_a_therapy_that_waited_too_long_after_it_was_judged_is_not_sent() -> None:
     """The windows were judged for a bolus that begins within seconds."""
     async with road("pump") as bench:
