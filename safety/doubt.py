@@ -9,7 +9,7 @@ once its latest possible end has.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from device_profiles.quantities import Femtograms, Milliseconds, NanoLitres, mass_of
+from device_profiles.quantities import Femtograms, Milliseconds, NanoLitres, divide_up, mass_of
 from safety.commands import Instant
 from safety.events import CountState
 from safety.outputs import DrugInPump
@@ -19,13 +19,15 @@ from safety.outputs import DrugInPump
 class Reservation:
     """A host bolus, counted from its intent until it has surely left the longest window.
 
-    ``least`` and ``most`` bound the volume in nL, ``begun`` and ``latest_end`` the time (slow).
-    ``closed``: the device said that it ended, so that nothing can lower it any more.
+    ``least`` and ``most`` bound the volume in nL, ``begun`` (the intent) and ``latest_end`` the
+    time (slow); ``over`` is how long it lasts. ``closed``: the device said that it ended, so that
+    nothing can lower it any more.
     """
 
     id: int
     drugs: tuple[DrugInPump, ...]
     begun: Milliseconds
+    over: Milliseconds
     latest_end: Milliseconds
     least: NanoLitres
     most: NanoLitres
@@ -50,13 +52,16 @@ def narrowed(
     A count raises both bounds whenever it is larger. Only a bolus that was interrupted, and is
     closed for good, lowers the most, once. A bolus executed in full is never taken for less than
     was asked: a device that counts short of what it says it did is believed in the larger figure.
+    One that still runs ends no sooner than what is left of it takes.
     """
     least = max(reservation.least, volume)
     most = max(reservation.most, volume)
     if state == "interrupted" and not reservation.closed:
         most = least
     if state == "running":
-        return replace(reservation, least=least, most=most)
+        left = divide_up(reservation.over * (most - volume), most) if most else 0
+        end = max(reservation.latest_end, at.slow + left)
+        return replace(reservation, least=least, most=most, latest_end=Milliseconds(end))
     return replace(
         reservation,
         least=least,
@@ -76,6 +81,22 @@ def counted(
     """All reservations, the one of this id narrowed; the count of an alien id changes none."""
     return tuple(
         narrowed(one, state, volume, at) if one.id == intent_id else one for one in reservations
+    )
+
+
+def begun_by(
+    reservations: Sequence[Reservation], intent_id: int, at: Instant
+) -> tuple[Reservation, ...]:
+    """All reservations, that of an id which the device has said it took ending late enough.
+
+    A command may lie on the way while nobody hears of it: it has begun by now, and not surely
+    sooner.
+    """
+    return tuple(
+        replace(one, latest_end=Milliseconds(max(one.latest_end, at.slow + one.over)))
+        if one.id == intent_id and not one.closed
+        else one
+        for one in reservations
     )
 
 

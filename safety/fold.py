@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from device_profiles.quantities import DAY_MS, MINUTE_MS, Milliseconds
-from safety.alarms import with_cleared, with_looked, with_raised
+from safety.alarms import Pause, with_cleared, with_looked, with_raised
 from safety.commands import CommandKind, Instant
-from safety.doubt import Reservation, counted, proved_nothing
+from safety.doubt import Reservation, begun_by, counted, proved_nothing
 from safety.events import (
     Connected,
     Counted,
@@ -14,6 +14,7 @@ from safety.events import (
     Latched,
     Looked,
     Lowered,
+    Paused,
     Raised,
     Settled,
     Stopped,
@@ -48,17 +49,27 @@ FILLS_KEPT = 64
 NEEDS_A_LOOK = ("motor-stall", "occlusion")
 """Alarms after which something may sit under pressure or undelivered: no bolus on top of it."""
 FROM_ZERO = ("magnet", "mri-mode", "battery-low")
-"""Alarms of a stimulator that ended its output: the next start begins at zero."""
-UNPLANNED_DELIVERY = ("delivery-without-intent", "over-delivery", "odometer-fell", "free-flow")
+"""Alarms of a stimulator that may end its output; if they did, the next start begins at zero."""
+FOUND_OFF = "found off"
+"""The depth of a stop that nobody sent: the device showed its output to be off by itself."""
+UNPLANNED_DELIVERY = (
+    "delivery-without-intent",
+    "free-flow",
+    "odometer-fell",
+    "over-delivery",
+    "over-limit",
+)
 """Alarms after which nobody knows what a window holds."""
 ONE_TIME = ("SR-06", "SR-12", "SR-13", "SR-18", "SR-19", "SR-44", "SR-59")
 """Rules about a change itself: what was let pass is over once the change is done."""
 
 
 def connected(state: State, event: Connected) -> State:
-    """A new conversation: old impedances are stale, and only what still flows is running."""
+    """A new conversation: old impedances are stale, only what flows is running, no pause lasts."""
     restarted = state.boot is not None and state.boot != event.boot
-    cut_short = restarted and state.running is not None
+    from_zero = state.from_zero if event.delivering else _why_from_zero(state)
+    if restarted and state.running is not None:
+        from_zero = "the device restarted while it was on"
     return replace(
         state,
         identity=event.identity,
@@ -66,9 +77,18 @@ def connected(state: State, event: Connected) -> State:
         seen=Seen(event.at.slow, event.at.wall, event.clock, event.boot),
         impedances=None,
         running=state.running if event.delivering else None,
-        from_zero="the device restarted while it was on" if cut_short else state.from_zero,
+        from_zero=from_zero,
+        pause=None,
         epoch=state.epoch + restarted,
     )
+
+
+def _why_from_zero(state: State) -> str | None:
+    """Why a start begins at zero once what counts as on is off by itself, by the device's word."""
+    if state.running is None:
+        return state.from_zero
+    why = (one.alarm.text for one in state.alarms if one.alarm.code in FROM_ZERO and not one.over)
+    return next(why, state.from_zero)
 
 
 def found(state: State, event: Found) -> State:
@@ -98,6 +118,7 @@ def intended(state: State, event: Intended) -> State:
                 event.id,
                 event.drugs,
                 event.at.slow,
+                bolus.over,
                 event.latest_end,
                 least=type(bolus.volume)(0),
                 most=bolus.volume,
@@ -145,6 +166,13 @@ def _refused(state: State, intent: Intended) -> State:
 def _delivered(state: State, intent: Intended, at: Instant) -> State:
     if intent.command in STARTS:
         state = replace(state, alerted=(), waivers=_waivers(state, intent))
+    state = replace(
+        state,
+        reservations=begun_by(state.reservations, intent.id, at),
+        line_moves=tuple(
+            _begun_move(one, intent, at) if one.id == intent.id else one for one in state.line_moves
+        ),
+    )
     match intent.command:
         case "program-stimulator":
             programs = tuple(o for o in intent.outputs if isinstance(o, StimulatorProgram))
@@ -181,6 +209,12 @@ def _delivered(state: State, intent: Intended, at: Instant) -> State:
             return state
 
 
+def _begun_move(move: LineMove, intent: Intended, at: Instant) -> LineMove:
+    """A move in the line that has begun by now, and not surely sooner."""
+    lasts = move.latest_end - intent.at.slow
+    return replace(move, latest_end=Milliseconds(max(move.latest_end, at.slow + lasts)))
+
+
 def _waivers(state: State, intent: Intended) -> tuple[StandingWaiver, ...]:
     """What the device now runs on although a rule objects to it, and until when."""
     kept = () if intent.command in PROGRAMMING else state.waivers
@@ -192,12 +226,17 @@ def _waivers(state: State, intent: Intended) -> tuple[StandingWaiver, ...]:
 
 
 def device_counted(state: State, event: Counted) -> State:
-    """The device told its own count for an id: of a bolus, or of what was moved in the line."""
+    """The device told its own count for an id: of a bolus, or of what was moved in the line.
+
+    While it is not settled whether it was taken, a count says how much, but not that it is over.
+    """
+    doubtful = any(one.id == event.id for one in state.unsettled)
+    word = "running" if doubtful else event.state
     return replace(
         state,
-        reservations=counted(state.reservations, event.id, event.state, event.volume, event.at),
+        reservations=counted(state.reservations, event.id, word, event.volume, event.at),
         line_moves=tuple(
-            one for one in state.line_moves if one.id != event.id or event.state == "running"
+            one for one in state.line_moves if one.id != event.id or word == "running"
         ),
     )
 
@@ -233,7 +272,9 @@ def lowered(state: State, event: Lowered) -> State:
 def stopped(state: State, event: Stopped) -> State:
     """A stop was sent; what was not confirmed still counts as running."""
     running = None if event.confirmed else state.running
-    return replace(state, running=running, held=True, epoch=state.epoch + 1)
+    by_itself = event.depth == FOUND_OFF
+    from_zero = _why_from_zero(state) if by_itself else state.from_zero
+    return replace(state, running=running, from_zero=from_zero, held=True, epoch=state.epoch + 1)
 
 
 def measured(state: State, impedances: Impedances) -> State:
@@ -244,9 +285,7 @@ def measured(state: State, impedances: Impedances) -> State:
 def raised(state: State, event: Raised) -> State:
     """An alarm: on the board, and what it means for what may follow."""
     alarm, at = event.alarm, event.at
-    state = replace(
-        state, alarms=with_raised(state.alarms, alarm, at.wall), alarms_paused_until=Milliseconds(0)
-    )
+    state = replace(state, alarms=with_raised(state.alarms, alarm, at.wall), pause=None)
     if alarm.priority != "LOW" and alarm.code not in state.alerted:
         since = at.slow - ALERTS_KEPT
         state = replace(
@@ -256,8 +295,6 @@ def raised(state: State, event: Raised) -> State:
         )
     if alarm.code in NEEDS_A_LOOK:
         state = replace(state, attention=alarm.code)
-    if alarm.code in FROM_ZERO:
-        state = replace(state, from_zero=alarm.text)
     if alarm.code in UNPLANNED_DELIVERY:
         state = replace(state, full_until=_a_day_from(at))
     return state
@@ -266,6 +303,11 @@ def raised(state: State, event: Raised) -> State:
 def cleared(state: State, code: str) -> State:
     """The condition of an alarm is over."""
     return replace(state, alarms=with_cleared(state.alarms, code))
+
+
+def paused(state: State, event: Paused) -> State:
+    """A person silenced the alarms for a while."""
+    return replace(state, pause=Pause(event.at, event.until))
 
 
 def looked(state: State, event: Looked) -> State:

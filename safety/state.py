@@ -1,13 +1,13 @@
 """What the judge knows of one device: the fold of its journal, and what can be read out of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from device_profiles.quantities import DAY_MS, Milliseconds, Ohms
-from safety.alarms import ActiveAlarm
+from safety.alarms import ActiveAlarm, Pause
 from safety.commands import Instant
 from safety.doubt import Reservation
-from safety.events import DeviceIdentity, Intended
+from safety.events import DeviceIdentity, Intended, MriEntered
 from safety.limits import PumpLimits
 from safety.outputs import PumpProgram, Stimulation, StimulatorProgram
 from safety.timeline import Seen
@@ -87,12 +87,14 @@ class State:
     unsettled: tuple[Intended, ...] = ()
     in_mri: bool = False
     """The device was prepared for a magnetic field and has not been looked at since."""
+    mri: MriEntered | None = None
+    """What it was then, and how to come back."""
     attention: str | None = None
     """The alarm (a stall, an occlusion) after which a person has to look before any bolus."""
     alarms: tuple[ActiveAlarm, ...] = ()
     """What a person has to know of, the newest last."""
-    alarms_paused_until: Milliseconds = BEGINNING
-    """Wall time until which alarms are silent."""
+    pause: Pause | None = None
+    """The silence that a person asked for, if nothing has ended it."""
     alerts: tuple[Alert, ...] = ()
     """Each alarm above LOW that came after a start, of the last minutes (SR-35)."""
     alerted: tuple[str, ...] = ()
@@ -127,9 +129,14 @@ class State:
     """The fills whose one prime has been used, the newest last."""
 
 
+def in_therapy_time(state: State, link_time: Milliseconds) -> Milliseconds:
+    """A time of the link in the device's own time, which a simulator may run faster."""
+    return Milliseconds(link_time * (state.identity.speed if state.identity else 1))
+
+
 def delivery_slack(state: State) -> Milliseconds:
-    """`DELIVERY_SLACK` in the device's own time, which a simulator may run faster."""
-    return Milliseconds(DELIVERY_SLACK * (state.identity.speed if state.identity else 1))
+    """`DELIVERY_SLACK` in the device's own time."""
+    return in_therapy_time(state, DELIVERY_SLACK)
 
 
 def impedance_at(state: State, now: Instant) -> tuple[tuple[Ohms, ...], Milliseconds] | None:
@@ -140,8 +147,16 @@ def impedance_at(state: State, now: Instant) -> tuple[tuple[Ohms, ...], Millisec
 
 
 def reservations_at(state: State, now: Instant) -> tuple[Reservation, ...]:
-    """The reservations that may still lie in the longest window ending now (closed at its edge)."""
-    return tuple(r for r in state.reservations if r.reaches_into(DAY_MS, now))
+    """The reservations that may still lie in the longest window ending now (closed at its edge).
+
+    What is not settled may lie on the way still: it ends no sooner than now.
+    """
+    doubtful = {intent.id for intent in state.unsettled}
+    known = (
+        replace(r, latest_end=Milliseconds(max(r.latest_end, now.slow))) if r.id in doubtful else r
+        for r in state.reservations
+    )
+    return tuple(r for r in known if r.reaches_into(DAY_MS, now))
 
 
 def programs_in_window(state: State, now: Instant) -> tuple[PumpProgram, ...]:

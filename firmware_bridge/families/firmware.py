@@ -5,7 +5,8 @@ AskStatus and Stop. A session and what was staged in it are lost at each start o
 
 The rule of ids (SR-20): each therapy command with an id is remembered with its content and
 outcome in non-volatile memory. The same id with the same content is answered again without
-acting; with other content it is refused. A command that was refused stays refused.
+acting; with other content it is refused. A command that was refused stays refused, and so does
+an id that a host has asked after before it came.
 """
 
 from abc import ABC, abstractmethod
@@ -331,11 +332,22 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
     def _outcome(self, command_id: int) -> Reply:
         known = self.memory.outcomes.get(command_id)
         if known is None:
+            self._close(command_id)
             return OutcomeOf(command_id, "unknown", 0)
         delivered = known.delivered
         if known.state == "running":
             delivered = self.delivered_so_far(command_id)
         return OutcomeOf(command_id, known.state, delivered)
+
+    def _close(self, command_id: int) -> None:
+        """Never acts on an id from here on: its host has been told that nothing was done."""
+        closed = StoredOutcome(
+            content=b"",
+            state="refused",
+            code="id-reused",
+            detail="its host has been told that this id was never acted on",
+        )
+        self._remember(command_id, closed)
 
     def delivered_so_far(self, command_id: int) -> int:
         """The volume in nL, rounded up, that a running command has delivered."""

@@ -907,7 +907,7 @@ async def test_settling_asks_in_a_new_session_so_that_the_old_frame_can_no_longe
         link.inner.write(link.written[place])
         await rise(1)
         assert bench.device.done("bolus of") == 0
-        assert bench.device.outcome(1_002) == "unknown"
+        assert bench.device.outcome(1_002) == "refused"
 
 
 @pytest.mark.fault("F49")

@@ -3,12 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_bench import MINUTE, SLACK, bolus_nl, instant, programmed
+from kernel_bench import HOUR, MINUTE, SLACK, bolus_nl, instant, programmed
 
 from device_profiles.quantities import Milliseconds, NanogramsPerMillilitre, NanoLitres
 from safety.doubt import Reservation, counted, narrowed, proved_nothing
 from safety.events import Counted, CountState
 from safety.outputs import DrugInPump
+from safety.state import reservations_at
 
 MORPHINE = DrugInPump("morphine", NanogramsPerMillilitre(1_000_000))
 BEGUN, END, NOW = 1_000, 601_000, 300_000
@@ -20,6 +21,7 @@ def reservation(volume: int = 100, number: int = 1) -> Reservation:
         number,
         (MORPHINE,),
         Milliseconds(BEGUN),
+        Milliseconds(END - BEGUN),
         Milliseconds(END),
         NanoLitres(0),
         NanoLitres(volume),
@@ -72,9 +74,18 @@ def test_the_interval_never_falls_below_what_was_ever_counted_nor_below_zero(
 
 def test_the_end_is_told_only_by_a_bolus_that_has_ended_and_never_put_off() -> None:
     late = instant(END + 5)
-    assert narrowed(reservation(), "running", NanoLitres(1), instant(NOW)).latest_end == END
+    assert narrowed(reservation(), "running", NanoLitres(50), instant(NOW)).latest_end == END
     assert narrowed(reservation(), "executed", NanoLitres(100), instant(NOW)).latest_end == NOW
     assert narrowed(reservation(), "interrupted", NanoLitres(1), late).latest_end == END
+
+
+@pytest.mark.fault("F32")
+def test_a_bolus_that_still_runs_after_its_time_ends_no_sooner_than_its_rest_takes() -> None:
+    late = instant(END + 5)
+    running = narrowed(reservation(), "running", NanoLitres(25), late)
+    assert running.latest_end == END + 5 + (END - BEGUN) * 3 // 4
+    done = narrowed(running, "running", NanoLitres(100), late)
+    assert done.latest_end == running.latest_end
 
 
 def test_a_count_of_another_id_changes_nothing() -> None:
@@ -96,6 +107,7 @@ def test_only_the_named_drug_of_a_mixture_is_summed() -> None:
         (MORPHINE, DrugInPump("baclofen", NanogramsPerMillilitre(7))),
         Milliseconds(0),
         Milliseconds(0),
+        Milliseconds(0),
         NanoLitres(0),
         NanoLitres(10),
     )
@@ -114,3 +126,28 @@ def test_an_interrupted_bolus_frees_its_rest_for_a_new_request_and_is_never_resu
     assert (held.most, held.latest_end, held.closed) == (2_000, 5 * MINUTE, True)
     story.now = MINUTE + SLACK + 5 * MINUTE
     assert story.do(bolus_nl(3_000)).id != intent.id
+
+
+@pytest.mark.requirement("SR-14")
+@pytest.mark.fault("F32")
+def test_a_command_that_lay_on_the_way_unheard_counts_from_when_the_device_said_it_took_it() -> (
+    None
+):
+    story = programmed()
+    intent = story.ask(bolus_nl(5_000, over=10 * MINUTE))
+    story.settle(intent.id, "UNCERTAIN")
+    story.now = 30 * 60 * MINUTE
+    held = reservations_at(story.state, instant(story.now))
+    assert [one.reaches_into(Milliseconds(HOUR), instant(story.now)) for one in held] == [True]
+    story.settle(intent.id, "delivered")
+    (reservation,) = story.state.reservations
+    assert reservation.latest_end == story.now + 10 * MINUTE
+
+
+def test_while_it_is_in_doubt_whether_it_was_taken_a_count_tells_no_end() -> None:
+    story = programmed()
+    intent = story.ask(bolus_nl(5_000, over=10 * MINUTE))
+    story.now = MINUTE
+    story.tell(Counted(instant(story.now), intent.id, "interrupted", NanoLitres(2_000)))
+    (reservation,) = story.state.reservations
+    assert (reservation.least, reservation.most, reservation.closed) == (2_000, 5_000, False)

@@ -287,6 +287,10 @@ class Pump:
             if outcome == "refused":
                 given = self.granted.pop(intent.id)
                 self.truth.boluses = [one for one in self.truth.boluses if one is not given]
+            elif outcome == "delivered":  # it may have lain on the way until now
+                given = self.granted[intent.id]
+                over = given.latest - given.earliest - SLACK
+                given.latest = max(given.latest, self.time + over)
         elif self.pending is not None:
             begun, steps = self.pending
             self.pending = None
@@ -333,6 +337,10 @@ def violation(
 
 
 @pytest.mark.requirement("SR-14")
+@pytest.mark.requirement("SR-15")
+@pytest.mark.fault("F59")
+@pytest.mark.fault("F61")
+@pytest.mark.fault("F62")
 @settings(max_examples=400)
 @given(stories("boluses"), st.sampled_from([0, 10_000 * DAY]))
 def test_no_window_can_hold_more_than_its_limit_whatever_became_of_each_bolus(
@@ -351,6 +359,8 @@ def test_no_window_can_hold_more_than_its_limit_while_the_basal_only_rises(
 
 
 @pytest.mark.requirement("SR-14")
+@pytest.mark.fault("F64")
+@pytest.mark.fault("F94")
 @settings(max_examples=400)
 @given(stories("any basal"))
 def test_no_window_can_hold_more_than_its_limit_while_the_basal_rises_and_falls(
@@ -643,6 +653,7 @@ TWINS: dict[str, tuple[Windows, Twin]] = {
 }
 
 
+@pytest.mark.fault("F63")
 @pytest.mark.parametrize("name", TWINS)
 def test_a_wrong_twin_of_the_kernel_is_refuted_by_the_same_property(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,398 @@
+"""One host from its start to the end of the story, and every way in which it could have died.
+
+Each thing that a host does to the outside (a byte to a file, a frame to the wire) and each thing
+that reaches it passes a named step. At each step the outside is looked at as a kill, or a power
+cut, would leave it just there.
+"""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+from unittest import mock
+
+import cbor2
+
+from device_profiles.errors import NeuraxisError, Refused
+from device_profiles.formulary_file import load_formulary
+from device_profiles.notation import parse_duration, parse_mass
+from device_profiles.profile import PumpProfile
+from device_profiles.profile_file import load_profile
+from device_profiles.quantities import FemtogramsPerDay, Milliseconds
+from device_profiles.therapy import InfusionTherapy
+from device_profiles.therapy_file import read_therapy
+from firmware_bridge.clock import NS_PER_S, VirtualClock, VirtualLoop
+from firmware_bridge.controller import JournalPlace, Settings
+from firmware_bridge.families.itp.controller import PumpController
+from firmware_bridge.families.itp.driver import output_of
+from firmware_bridge.families.table import connect
+from firmware_bridge.links.base import Link, Receiver
+from firmware_bridge.protocol.frames import decode_frame
+from firmware_bridge.protocol.messages import TherapyRequest
+from firmware_bridge.simulator.ports import InProcessLink
+from firmware_bridge.simulator.runner import DeviceRunner
+from safety.commands import Override, ProgramPump
+from safety.events import Intended
+from safety.journal_format import HASH_BYTES, HEADER_BYTES, MAGIC, Head, parse
+
+from .crash_outside import (
+    PUMP,
+    START_MS,
+    Files,
+    FilesAnchor,
+    FilesDisk,
+    FilesStates,
+    OnItsWay,
+    Outside,
+    copied,
+    power_cuts,
+)
+
+T = TypeVar("T")
+EXAMPLE = Path(__file__).parents[2] / "examples" / "infusion.yaml"
+PATIENT = "BENCH-012"
+DOSE, OVER = parse_mass("0.05 mg"), parse_duration("2 min")
+REASON = Override(("SR-06", "SR-41", "SR-44", "SR-61", "SR-63"), "tester", "a test")
+STORY = ("apply", "bolus", "bolus", "raise")
+EVERY_S = 1_800
+"""From one line of the story to the next."""
+LATE_S = 20.0
+"""How long a busy worker leaves undone what nobody waits for."""
+CHECKPOINT_EVERY = 1000
+"""Entries; the shipped 1,000 would never come in a story so short."""
+
+
+@cache
+def therapy_of(what: str) -> ProgramPump:
+    """The example's program; raised by a tenth for ``raise``."""
+    therapy = read_therapy(EXAMPLE).therapy
+    profile = load_profile("itp-20")
+    assert isinstance(therapy, InfusionTherapy)
+    assert isinstance(profile, PumpProfile)
+    if what == "raise":
+        basal = (replace(s, rate=FemtogramsPerDay(s.rate * 11 // 10)) for s in therapy.basal)
+        therapy = replace(therapy, basal=tuple(basal))
+    program = output_of(therapy, load_formulary(), Milliseconds(START_MS))
+    return ProgramPump(program, therapy, profile, load_formulary())
+
+
+@dataclass
+class Course:
+    """How one life went: the deaths that could have ended it, and what was wrong."""
+
+    crashes: list[Outside] = field(default_factory=list)
+    """Those that were new."""
+    deaths: Counter[bytes] = field(default_factory=Counter)
+    """How many deaths led to each world, by the world's key."""
+    wrong: list[str] = field(default_factory=list)
+    asked: int = 0
+    refused: list[str] = field(default_factory=list)
+
+
+class Life:
+    """A host on a copy of an outside; ``late_worker``: its disk thread is busy elsewhere."""
+
+    def __init__(
+        self, outside: Outside, is_new: Callable[[bytes], bool], *, late_worker: bool
+    ) -> None:
+        self.device, self.witness = copied(outside.device, outside.witness)
+        self.person, self.wire, self.stale = outside.person, outside.wire, outside.stale
+        self.path = outside.path
+        self.disk = SteppedDisk(self, outside.files)
+        self.course = Course()
+        self.loop = VirtualLoop()
+        clock = LateWorkerClock if late_worker else VirtualClock
+        self.clock = clock(self.loop, START_MS)
+        self.runner = DeviceRunner(self.device, self.clock)
+        self.loop.now_ns = outside.now_ns
+        self.frames = 0
+        """How many have reached the pump."""
+        self._is_new = is_new
+        self._read_device: tuple[tuple[int, int], str] = (-1, -1), ""
+        self._ended = False
+
+    def live(self, after_recovery: Callable[["Life", PumpController], None]) -> Course:
+        """Goes through the rest of the story; how it went."""
+        try:
+            self.loop.run_until_complete(self._host(after_recovery))
+        finally:
+            self._ended = True
+            self.runner.close()
+            self.loop.close()
+        return self.course
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def step(self, name: str, files: Files | None = None, **left: Any) -> None:
+        """The host could die just here, leaving the outside as it is, but for what is named."""
+        if self._ended:
+            return
+        now = self.disk.files if files is None else files
+        self._crash(f"killed {name}", now, left)
+        for how, cut in power_cuts(now):
+            self._crash(f"{how}, {name}", cut, left)
+
+    def _crash(self, name: str, files: Files, left: dict[str, Any]) -> None:
+        left.setdefault("wire", self.wire)
+        left.setdefault("now_ns", self.loop.now_ns)
+        here = Outside(
+            self.device, self.witness, files, self.person, path=(*self.path, name), **left
+        )
+        key = here.key(self._device_text())
+        self.course.deaths[key] += 1
+        if self._is_new(key):
+            device, witness = copied(self.device, self.witness)
+            self.course.crashes.append(replace(here, device=device, witness=witness))
+
+    def _device_text(self) -> str:
+        """All that the pump holds; read anew only once something can have changed it."""
+        when = (self.loop.now_ns, self.frames)
+        if self._read_device[0] != when:
+            self._read_device = when, self.device.machine.state(0)
+        return self._read_device[1]
+
+    # --- the host and the person ---------------------------------------------------------------
+
+    async def _host(self, after_recovery: Callable[["Life", PumpController], None]) -> None:
+        settings = Settings(
+            self.clock,
+            lambda serial: JournalPlace(self.disk, SteppedAnchor(self), SteppedStates(self)),
+            lambda alarm: None,
+            self._new_id,
+        )
+        controller = await connect(SteppedLink(self), None, settings)
+        assert isinstance(controller, PumpController)
+        after_recovery(self, controller)
+        while self.person.line < len(STORY):
+            if STORY[self.person.line] != "apply" and controller.state.pump_program is None:
+                await self._ask("apply", controller)
+            due = self.person.line * EVERY_S - self.loop.time()
+            if due > 0:
+                self.step("in the quiet before a request")
+                await asyncio.sleep(due)
+            line = STORY[self.person.line]
+            self.person = self.person._replace(line=self.person.line + 1)
+            await self._ask(line, controller)
+            if line == "bolus":
+                await asyncio.sleep(60)
+                self.step("while the bolus runs")
+        self.step("before it ends")
+        await controller.close()
+        self.step("after it has ended")
+        after_recovery(self, controller)
+
+    async def _ask(self, line: str, controller: PumpController) -> None:
+        self.person = self.person._replace(requests=self.person.requests + 1)
+        self.course.asked += 1
+        self.step(f"before the request to {line}")
+        try:
+            if line == "bolus":
+                await controller.bolus(DOSE, OVER)
+            else:
+                command = therapy_of(line)
+                plan = await controller.plan(command, PATIENT)
+                await controller.apply(command, PATIENT, plan.digest, REASON)
+        except Refused as error:
+            self.course.refused.append(f"{line}: {error}")
+        except NeuraxisError as error:
+            self.course.wrong.append(f"the request to {line} failed: {error!r}")
+        self.step(f"after the request to {line}")
+
+    def _new_id(self) -> int:
+        request = self.person.requests
+        before = sum(one == request for one, _ in self.person.ids)
+        own = 1_000 + request * 10 + before
+        self.person = self.person._replace(ids=(*self.person.ids, (request, own)))
+        return own
+
+
+class LateWorkerClock(VirtualClock):
+    """Virtual time with a worker that does what nobody waits for as late as it may."""
+
+    def __init__(self, loop: VirtualLoop, wall_start_ms: int) -> None:
+        super().__init__(loop, wall_start_ms)
+        self._row: list[Callable[[], None]] = []
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Does ``work`` before the next that is waited for, or after a while."""
+        self._row.append(work)
+        asyncio.get_running_loop().call_later(LATE_S, self._do_all)
+
+    async def offload(self, work: Callable[[], T]) -> T:
+        """Does ``work`` after everything that came before it."""
+        self._do_all()
+        return work()
+
+    def _do_all(self) -> None:
+        row, self._row = self._row, []
+        for work in row:
+            work()
+
+
+# --- the outside, step by step -------------------------------------------------------------------
+
+
+class SteppedDisk(FilesDisk):
+    """The journal's bytes, with a step on each side of every call, and in the middle of a write."""
+
+    def __init__(self, life: Life, files: Files) -> None:
+        super().__init__(files)
+        self._life = life
+
+    def read(self) -> bytes:
+        self._life.step("before the journal is read")
+        found = super().read()
+        self._life.step("after the journal was read")
+        return found
+
+    def append(self, data: bytes) -> None:
+        what = kind_in(data)
+        self._life.step(f"before {what} is appended")
+        for part in (1, len(data) // 2, len(data) - 1):
+            torn = self.files._replace(pending=self.files.pending + data[:part])
+            self._life.step(f"with {part} of {len(data)} bytes of {what} appended", torn)
+        super().append(data)
+        self._life.step(f"after {what} was appended")
+
+    def sync(self) -> None:
+        self._life.step("before the journal is synced")
+        super().sync()
+        self._life.step("after the journal was synced")
+
+    def cut(self, length: int) -> None:
+        self._life.step("before the torn tail is cut")
+        super().cut(length)
+        self._life.step("after the torn tail was cut")
+
+
+class SteppedAnchor(FilesAnchor):
+    """The anchor, with a step on each side of every write."""
+
+    def __init__(self, life: Life) -> None:
+        super().__init__(life.disk)
+        self._life = life
+
+    def write(self, head: Head) -> None:
+        self._life.step("before the anchor is written")
+        super().write(head)
+        self._life.step("after the anchor was written")
+
+    def sync(self) -> None:
+        super().sync()
+        self._life.step("after the anchor was synced")
+
+
+class SteppedStates(FilesStates):
+    """The last checkpoint's state, with a step on each side of every write."""
+
+    def __init__(self, life: Life) -> None:
+        super().__init__(life.disk)
+        self._life = life
+
+    def write(self, encoded: bytes) -> None:
+        self._life.step("before the checkpoint's state is written")
+        super().write(encoded)
+        self._life.step("after the checkpoint's state was written")
+
+
+class SteppedLink(Link):
+    """The line to the pump, with a step at each frame and reply, and frames that come late."""
+
+    LATE_BEFORE = (2, 3)
+    """Before which frame of the next host a late one arrives: Identify, Open, and two more."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._inner = InProcessLink(life.runner)
+        self.url = self._inner.url
+        self._receiver: Receiver | None = None
+        self._asked: list[str] = []
+        self._frames = 0
+
+    async def open(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        await self._inner.open(self)
+        if self._life.stale:
+            receiver.received(self._life.stale)
+            self._life.stale = b""
+
+    def write(self, data: bytes) -> None:
+        life = self._life
+        self._let_late_frames_in()
+        message = PUMP.catalogue.decode(decode_frame(data[:-1]) or b"").message
+        name = PUMP.requests[type(message)]
+        is_therapy = isinstance(message, TherapyRequest)
+        own: int | None = getattr(message, "id", None) if is_therapy else None
+        if own is not None and own not in durable_ids(life.disk.files.synced):
+            life.course.wrong.append(f"{name} of id {own} left before its intent was durable")
+        life.step(f"before {name} leaves")
+        if is_therapy:
+            for before in self.LATE_BEFORE:
+                late = (*life.wire, OnItsWay(data, before))
+                life.step(f"when {name} has left; it arrives before the next frame {before}", wire=late)
+        self._asked.append(name)
+        self._inner.write(data)
+        life.frames += 1
+        life.step(f"after {name} was carried out")
+        if own is not None:
+            later = life.loop.now_ns + 600 * NS_PER_S
+            life.step(f"after {name} was carried out, ten minutes before the next start", now_ns=later)
+
+    def _let_late_frames_in(self) -> None:
+        self._frames += 1
+        life = self._life
+        arrived = [late.frame for late in life.wire if late.before <= self._frames]
+        life.wire = tuple(late for late in life.wire if late.before > self._frames)
+        for frame in arrived:
+            life.runner.receive(frame)
+            life.frames += 1
+            life.step("after a late frame has arrived")
+
+    def received(self, data: bytes) -> None:
+        """A reply of the pump, on its way to the session."""
+        assert self._receiver is not None
+        name = self._asked[-1]
+        self._life.step(f"before the reply to {name} is heard")
+        if name in ("bolus", "commit", "outcome"):
+            self._life.step(f"when the reply to {name} is still on the wire", stale=data)
+        self._receiver.received(data)
+        self._life.step(f"after the reply to {name} was heard")
+
+    def lost(self, error: Any) -> None:
+        """The line is gone."""
+        if self._receiver is not None:
+            self._receiver.lost(error)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def kind_in(data: bytes) -> str:
+    """Which event the bytes of one entry hold."""
+    entry = data.removeprefix(MAGIC)
+    return str(cbor2.loads(entry[HEADER_BYTES:-HASH_BYTES])["kind"])
+
+
+@cache
+def durable_ids(synced: bytes) -> frozenset[int]:
+    """The intents that a power cut would leave."""
+    return frozenset(event.id for event in parse(synced).events if isinstance(event, Intended))
+
+
+@contextmanager
+def same_every_time() -> Iterator[None]:
+    """Nothing is left to chance, and checkpoints come often."""
+    numbers = iter(range(1, 10**9))
+    with (
+        mock.patch.object(secrets, "token_hex", lambda size: "ab" * size),
+        mock.patch.object(secrets, "randbelow", lambda below: next(numbers) % below),
+        mock.patch("safety.gate.EVERY", CHECKPOINT_EVERY),
+    ):
+        yield
+
+

@@ -1,0 +1,266 @@
+"""What lies outside of a host and outlives it: the pump, the disk, the wire, the person.
+
+A kill leaves exactly this. So a crash is a copy of the `Outside` at a named step; the host that
+was there has no part in what follows.
+"""
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from firmware_bridge.families.body import TruthLine
+from firmware_bridge.protocol.frames import FrameDecoder
+from firmware_bridge.protocol.messages import Envelope
+from firmware_bridge.simulator.device import SimulatedDevice
+from firmware_bridge.simulator.families import MACHINES
+from safety.anchor import Anchor
+from safety.checkpoint import StateFile, encode_state
+from safety.disk import Disk
+from safety.journal_format import Head
+from safety.opening import OpenedJournal, open_journal
+
+PUMP = MACHINES["pump"]
+START_MS = 1_793_703_600_000
+"""2026-11-03T11:00:00Z, noon in Berlin: in the example's first basal step, after its fill."""
+SERIAL = "ITP-0001"
+
+
+class Files(NamedTuple):
+    """The journal's files: what a power cut leaves, and what only the system's memory holds."""
+
+    synced: bytes = b""
+    pending: bytes = b""
+    anchor_synced: Head | None = None
+    anchor_written: Head | None = None
+    states: bytes = b""
+
+    @property
+    def bytes_read(self) -> bytes:
+        """What a reader sees as long as the machine runs."""
+        return self.synced + self.pending
+
+
+class Person(NamedTuple):
+    """Who asks: the next line of the story, and every id that a request was given.
+
+    ``ids``: (number of the request, id), in order.
+    """
+
+    line: int = 0
+    requests: int = 0
+    ids: tuple[tuple[int, int], ...] = ()
+
+
+class OnItsWay(NamedTuple):
+    """A frame on the wire that outlived its host: it arrives before the nth frame of the next."""
+
+    frame: bytes
+    before: int
+
+
+@dataclass
+class Witness:
+    """The pump's physics, watched: which bolus began for which id, and what flows at least.
+
+    Written by the body itself at each change of what flows, so that it owes nothing to the
+    firmware's word or to a journal.
+    """
+
+    doses: dict[int, int] = field(default_factory=dict)
+    """nL that each id has begun."""
+    begun: list[int] = field(default_factory=list)
+    floor: int = 0
+    """The largest basal that was in the pump; the story only ever raises it. nL/day."""
+    wrong: list[str] = field(default_factory=list)
+    device: SimulatedDevice | None = None
+    last_ms: int = -1
+    _running_since: int = -1
+
+    def write(self, line: TruthLine) -> None:
+        """Takes note of what the body does now."""
+        self.last_ms = int(str(line["t_ms"]))
+        if self.device is None:
+            return
+        machine = self.device.machine
+        body, firmware = machine.firmware.body, machine.firmware
+        bolus = body.bolus("host")
+        if bolus is not None and bolus.since != self._running_since:
+            own = int(firmware.memory.bolus_id)
+            self.begun.append(own)
+            self.doses[own] = self.doses.get(own, 0) + int(bolus.volume)
+            if self.begun.count(own) > 1:
+                self.wrong.append(f"id {own} was carried out twice")
+        self._running_since = bolus.since if bolus is not None else -1
+        if body.flow < self.floor:
+            self.wrong.append(f"the basal fell to {body.flow} nL/day, and {self.floor} were set")
+        if firmware.program is not None:
+            self.floor = max(self.floor, int(firmware.program.basal[0].flow))
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Everything that a host's death does not touch; ``path`` says by which deaths it came."""
+
+    device: SimulatedDevice
+    witness: Witness
+    files: Files = Files()
+    person: Person = Person()
+    wire: tuple[OnItsWay, ...] = ()
+    stale: bytes = b""
+    """A reply that reaches the next host."""
+    now_ns: int = 0
+    path: tuple[str, ...] = ()
+
+    def key(self, device_text: str) -> bytes:
+        """Equal for worlds that no host can tell apart; ``device_text``: all that the pump holds.
+
+        A journal counts by what it reads as, not by its bytes: how the chain got there is left
+        out. So are the numbers of conversations, of which no two are the same.
+        """
+        wire = [
+            (late.before, repr(one.message), one.session == session_of(self.device))
+            for late in self.wire
+            for one in envelopes(late.frame)
+        ]
+        stale = [repr(one.message) for one in envelopes(self.stale)]
+        text = f"{device_text}{self.person}{wire}{stale}{self.now_ns}".encode()
+        return hashlib.sha256(what_files_say(self.files) + text).digest()
+
+
+def new_outside() -> Outside:
+    """A pump fresh from its box, and an empty disk."""
+    witness = Witness()
+    device = SimulatedDevice(PUMP, wall_ms=START_MS, serial=SERIAL, truth=witness)
+    witness.device = device
+    return Outside(device, witness)
+
+
+def copied(device: SimulatedDevice, witness: Witness) -> tuple[SimulatedDevice, Witness]:
+    """The same pump once more, with its witness; what all pumps share is not copied."""
+    return copy.deepcopy((device, witness), {id(PUMP): PUMP})
+
+
+def session_of(device: SimulatedDevice) -> int | None:
+    """The conversation whose frames the device takes."""
+    session: int | None = vars(device.machine.firmware)["_session"]
+    return session
+
+
+def envelopes(data: bytes) -> list[Envelope]:
+    """The messages in some frames."""
+    return [PUMP.catalogue.decode(body) for body in FrameDecoder().feed(data)]
+
+
+def outcomes_of(device: SimulatedDevice) -> Mapping[int, str]:
+    """What became of each id, by the device's own memory."""
+    memory = device.machine.firmware.memory
+    return {own: str(known.state) for own, known in memory.outcomes.items()}
+
+
+# --- the files, for whoever opens them -----------------------------------------------------------
+
+
+class FilesDisk(Disk):
+    """The journal's bytes in memory; each call lands in ``files``."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+
+    def read(self) -> bytes:
+        return self.files.bytes_read
+
+    def append(self, data: bytes) -> None:
+        self.files = self.files._replace(pending=self.files.pending + data)
+
+    def sync(self) -> None:
+        self.files = self.files._replace(synced=self.files.bytes_read, pending=b"")
+
+    def cut(self, length: int) -> None:
+        left = self.files.bytes_read[:length]
+        self.files = self.files._replace(
+            synced=self.files.synced[:length], pending=left[len(self.files.synced) :]
+        )
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class FilesAnchor(Anchor):
+    """The anchor's newest head in memory."""
+
+    def __init__(self, disk: FilesDisk) -> None:
+        self._on = disk
+
+    def read(self) -> Head | None:
+        return self._on.files.anchor_written
+
+    def write(self, head: Head) -> None:
+        files = self._on.files
+        # The file is made in one step that is on the disk when it returns.
+        durable = files.anchor_synced or head
+        self._on.files = files._replace(anchor_written=head, anchor_synced=durable)
+
+    def sync(self) -> None:
+        files = self._on.files
+        self._on.files = files._replace(anchor_synced=files.anchor_written)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class FilesStates(StateFile):
+    """The state of the last checkpoint in memory."""
+
+    def __init__(self, disk: FilesDisk) -> None:
+        self._on = disk
+
+    def read(self) -> bytes:
+        return self._on.files.states
+
+    def write(self, encoded: bytes) -> None:
+        self._on.files = self._on.files._replace(states=encoded)
+
+
+@lru_cache(maxsize=100_000)
+def reopened(files: Files) -> tuple[OpenedJournal, Files]:
+    """What a host that starts on these files knows before it asks anybody; the files then."""
+    disk = FilesDisk(files)
+    opened = open_journal(disk, FilesAnchor(disk), FilesStates(disk))
+    return opened, disk.files
+
+
+@lru_cache(maxsize=100_000)
+def what_files_say(files: Files) -> bytes:
+    """Equal for files that are the same to any host.
+
+    The epoch is left out: it voids plans, and no plan outlives its host.
+    """
+    opened, then = reopened(files)
+    rest = (
+        opened.slow,
+        opened.problem,
+        opened.first is None,
+        then == files,
+        bool(files.pending),
+        files.anchor_written is None,
+        files.anchor_synced is None,
+    )
+    return encode_state(replace(opened.state, epoch=0)) + repr(rest).encode()
+
+
+def power_cuts(files: Files) -> list[tuple[str, Files]]:
+    """What a power cut may leave: only what was synced, and of the rest some first part."""
+    left: list[tuple[str, Files]] = []
+    anchors = dict.fromkeys((files.anchor_synced, files.anchor_written))
+    parts = dict.fromkeys((0, len(files.pending) // 2, len(files.pending)))
+    for anchor in anchors:
+        for part in parts:
+            cut = Files(files.synced + files.pending[:part], b"", anchor, anchor, b"")
+            left.append((f"the power fails, {part} unsynced bytes stay", cut))
+    return left
