@@ -18,16 +18,14 @@ async def test_a_bolus_that_the_device_never_saw_never_acts_later_not_even_in_it
     async with road("pump") as bench:
         controller = await bench.pump()
         await apply(controller)
-        held_back: list[bytes] = []
         link = bench.link
         link.swallow = lambda request: isinstance(request, Bolus)
         assert isinstance(await failure(bolus(controller)), DeviceSilent)
         link.swallow = lambda _: False
-        sent = next(one for one in link.written if b"volume" in one and b"over" in one)
-        held_back.append(sent)
-        opens = [one for one in link.requests if isinstance(one, Open)]
-        bench.device.receive(frame(0, 1, opens[0]), 0)  # an old Open, duplicated on the way
-        bench.device.receive(held_back[0], 0)
+        place = [type(request) for request in link.requests].index(Bolus)
+        old_session = link.sent[place].session
+        link.inner.write(frame(0, 1, Open(old_session)))  # a second copy of an old Open
+        link.inner.write(link.written[place])  # and then what it once opened the way for
         await rise(OVER / 1_000)
         assert bench.device.done("bolus of") == 0
         assert bolus_volume(bench) <= 1
