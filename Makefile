@@ -17,7 +17,7 @@ demo: $(STAMP) ## two simulated devices, two therapies, one refusal; ends by its
 test: $(STAMP) ## the whole test suite
 	@$(BIN)/python -m pytest -n auto
 
-check: $(STAMP) ## style, types, import contracts, lock file
+check: $(STAMP) ## style, types, import contracts, requirements and their tests, lock file
 	@echo "ruff:      lint"
 	@$(BIN)/ruff check --quiet .
 	@echo "ruff:      format"
@@ -26,6 +26,10 @@ check: $(STAMP) ## style, types, import contracts, lock file
 	@$(BIN)/mypy
 	@echo "contracts: imports"
 	@$(BIN)/lint-imports --no-logo
+	@echo "trace:     requirements"
+	@$(BIN)/python -m tests.traceability
+	@echo "trace:     safety case"
+	@$(BIN)/python -m tests.safety_case --check
 	@sh .ci/check_lock.sh
 
 lock: $(STAMP) ## compile requirements.lock again; UPGRADE=1 takes the newest versions

@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from device_profiles.quantities import Femtograms, FemtogramsPerDay, NanogramsPerMillilitre
+from device_profiles.quantities import (
+    Femtograms,
+    FemtogramsPerDay,
+    Milliseconds,
+    NanogramsPerMillilitre,
+    PartsPerMillion,
+)
 from device_profiles.therapy import History
 
 DrugClass = Literal["opioid", "baclofen", "ziconotide", "other"]
@@ -19,6 +25,26 @@ class StartLimits:
     history: History | None
     soft: FemtogramsPerDay | None
     hard: FemtogramsPerDay | None
+
+
+@dataclass(frozen=True, slots=True)
+class Titration:
+    """How far a day's dose may go at once: beyond it takes a reason, beyond twice it nothing helps.
+
+    Shares are of the dose before, in ppm; ``up_step`` is absolute. ``None``: no source gives one.
+    """
+
+    up_share: PartsPerMillion | None = None
+    up_step: FemtogramsPerDay | None = None
+    down_share: PartsPerMillion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stability:
+    """How long a drug keeps its strength in a pump: in the pump's first fill, in a later one."""
+
+    first_fill: Milliseconds
+    later_fill: Milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +67,8 @@ class FormularyEntry:
     withdrawal: str
     """What stopping this drug does to a person, in one sentence for `stop --flow`."""
     source: str
+    titration: Titration = Titration()
+    stability: Stability | None = None
 
     @property
     def needs_history(self) -> bool:

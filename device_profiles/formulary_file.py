@@ -13,6 +13,7 @@ from device_profiles.document import Document, parse_document, read_document
 from device_profiles.fields import (
     Concentration,
     DrugName,
+    Duration,
     HistoryWord,
     Mass,
     MassRate,
@@ -24,17 +25,20 @@ from device_profiles.formulary import (
     DrugClass,
     Formulary,
     FormularyEntry,
+    Stability,
     StartLimits,
     StopPolicy,
+    Titration,
 )
-from device_profiles.notation import CONCENTRATION, parse_concentration
+from device_profiles.notation import CONCENTRATION, PORTION, parse_concentration, parse_portion
 from device_profiles.placed import Keys, Location
 from device_profiles.placed_models import FileModel, Problem, in_order, problem
-from device_profiles.quantities import NanogramsPerMillilitre
+from device_profiles.quantities import MILLION, NanogramsPerMillilitre, PartsPerMillion
 
 Value = TypeVar("Value")
 
 ConcentrationBound = Annotated[NanogramsPerMillilitre, quantity(parse_concentration, CONCENTRATION)]
+Portion = Annotated[PartsPerMillion, quantity(parse_portion, PORTION)]
 DrugClassWord = Annotated[DrugClass, words(DrugClass)]
 StopPolicyWord = Annotated[StopPolicy, words(StopPolicy)]
 FormularyName = Annotated[
@@ -84,6 +88,29 @@ class StartModel(FileModel):
         return StartLimits(self.history, _value(self.soft), _value(self.hard))
 
 
+class TitrationModel(FileModel):
+    """How far a day's dose may go at once."""
+
+    up_share: Sourced[Portion] | None = None
+    up_step: Sourced[MassRate] | None = None
+    down_share: Sourced[Portion] | None = None
+
+    def titration(self) -> Titration:
+        """The steps in base units."""
+        return Titration(_value(self.up_share), _value(self.up_step), _value(self.down_share))
+
+
+class StabilityModel(FileModel):
+    """How long a drug keeps its strength in a pump."""
+
+    first_fill: Sourced[Duration]
+    later_fill: Sourced[Duration]
+
+    def stability(self) -> Stability:
+        """The times in base units."""
+        return Stability(self.first_fill.value, self.later_fill.value)
+
+
 class DrugFactsModel(FileModel):
     """One drug."""
 
@@ -93,6 +120,8 @@ class DrugFactsModel(FileModel):
     per_day: SoftHardMass | None = None
     per_bolus: HardMass | None = None
     start: list[StartModel] = Field(default_factory=list)
+    titration: TitrationModel | None = None
+    stability: StabilityModel | None = None
     on_stop: Sourced[StopPolicyWord]
     withdrawal: Sourced[Sentence]
     source: Sentence
@@ -112,6 +141,8 @@ class DrugFactsModel(FileModel):
             stop_policy=self.on_stop.value,
             withdrawal=self.withdrawal.value,
             source=self.source,
+            titration=self.titration.titration() if self.titration else Titration(),
+            stability=self.stability.stability() if self.stability else None,
         )
 
 
@@ -156,6 +187,11 @@ def _contradictions(root: Keys, model: FormularyModel) -> Iterator[Problem]:
         per_day = drug.per_day or SoftHardMass()
         day_hard = _value(per_day.hard)
         yield from _soft_above_hard(root, (*at, "per_day", "soft"), _value(per_day.soft), day_hard)
+        titration = drug.titration or TitrationModel()
+        if titration.down_share and titration.down_share.value > MILLION:
+            message = "a dose cannot fall by more than all of it, so the limit never speaks"
+            place: Location = (*at, "titration", "down_share", "value")
+            yield problem(root, place, "between", "SR-09", message)
         for number, start in enumerate(drug.start):
             here: Location = (*at, "start", number)
             soft, hard = _value(start.soft), _value(start.hard)

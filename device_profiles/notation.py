@@ -78,6 +78,8 @@ SLOPE = Notation("a slope", {"mA/s": 1_000}, "0.001 mA/s", "10 mA/s")
 CHARGE_DENSITY = Notation("a charge density", {"uC/cm2": 1}, "1 uC/cm2", "30 uC/cm2")
 CHARGE_RATE = Notation("a charge rate", {"uC/s": 1}, "1 uC/s", "1500 uC/s")
 TOLERANCE = Notation("a tolerance", {"%": 10_000}, "0.0001 %", "14.5 %")
+PORTION = Notation("a portion", {"%": 10_000}, "0.0001 %", "40 %")
+"""Of a dose; in formularies only."""
 
 COUNT_PATTERN = "(?:0|[1-9][0-9]{0,8})"
 SHARE_PATTERN = r"[+\-](?:0|[1-9][0-9]{0,2}) %"
@@ -168,6 +170,11 @@ def parse_charge_rate(text: str) -> int:
 def parse_tolerance(text: str) -> PartsPerMillion:
     """A tolerance in per cent, to parts per million."""
     return PartsPerMillion(TOLERANCE.parse(text))
+
+
+def parse_portion(text: str) -> PartsPerMillion:
+    """A portion of a dose in per cent, to parts per million."""
+    return PartsPerMillion(PORTION.parse(text))
 
 
 def parse_count(text: str) -> int:
@@ -328,6 +335,11 @@ def write_impedance(value: Ohms) -> str:
 def write_slope(value: MicroAmpsPerSecond) -> str:
     """uA/s as mA/s."""
     return f"{_decimal(value, 1_000)} mA/s"
+
+
+def write_portion(value: PartsPerMillion) -> str:
+    """Parts per million of a dose as per cent."""
+    return f"{_decimal(value, 10_000)} %"
 
 
 def write_charge_density(value: int) -> str:

@@ -1,6 +1,7 @@
 """What a device can do and may do: the facts of a device profile, in base units."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from device_profiles.quantities import (
     MicroAmps,
@@ -15,6 +16,10 @@ from device_profiles.quantities import (
     PartsPerMillion,
     SquareMicrometres,
 )
+
+MriProcedure = Literal["output-off", "rotor-stalls"]
+"""How a device goes into a magnetic field: with its output at zero; or with its basal going on,
+since its rotor stops by itself there and starts again by itself (domain 2.7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class StimulatorProfile:
     lease: Milliseconds
     charge: ChargeLimits
     impedance: ImpedanceLimits
+    mri: MriProcedure
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,7 @@ class PumpProfile:
     boluses_per_day_max: int
     catheter_max: NanoLitres
     poll: Milliseconds
+    mri: MriProcedure
 
 
 Profile = StimulatorProfile | PumpProfile

@@ -2,7 +2,7 @@
 
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from device_profiles import notation
 from device_profiles.data_file import Sentence, Sourced, read_facts
@@ -25,6 +25,7 @@ from device_profiles.placed_models import FileModel
 from device_profiles.profile import (
     ChargeLimits,
     ImpedanceLimits,
+    MriProcedure,
     Profile,
     PumpProfile,
     StimulatorProfile,
@@ -49,6 +50,16 @@ ChargeRate = Annotated[int, quantity(notation.parse_charge_rate, notation.CHARGE
 Hundredths = Annotated[
     int, Written(notation.parse_hundredths, "a number with two decimals", {"type": "string"})
 ]
+
+
+def _parse_mri(text: str) -> str:
+    if text not in get_args(MriProcedure):
+        known = " or ".join(get_args(MriProcedure))
+        raise notation.NotationError("FILE-07", f"{shown(text)} is no procedure", f"write {known}")
+    return text
+
+
+Mri = Annotated[MriProcedure, Written(_parse_mri, "a procedure", {"enum": get_args(MriProcedure)})]
 
 
 class ChargeModel(FileModel):
@@ -103,6 +114,7 @@ class StimulatorModel(FileModel):
     lease: Sourced[Duration]
     charge: ChargeModel
     impedance: ImpedanceModel
+    mri: Sourced[Mri]
 
     def to_profile(self) -> StimulatorProfile:
         """The profile in base units."""
@@ -148,6 +160,7 @@ class StimulatorModel(FileModel):
                 test_width=impedance.test_width.value,
                 test_pulses=impedance.test_pulses.value,
             ),
+            mri=self.mri.value,
         )
 
 
@@ -171,6 +184,7 @@ class PumpModel(FileModel):
     boluses_per_day_max: Sourced[Count]
     catheter_max: Sourced[Volume]
     poll: Sourced[Duration]
+    mri: Sourced[Mri]
 
     def to_profile(self) -> PumpProfile:
         """The profile in base units."""
@@ -191,6 +205,7 @@ class PumpModel(FileModel):
             boluses_per_day_max=self.boluses_per_day_max.value,
             catheter_max=self.catheter_max.value,
             poll=self.poll.value,
+            mri=self.mri.value,
         )
 
 

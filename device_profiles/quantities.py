@@ -11,6 +11,7 @@ MicroAmps = NewType("MicroAmps", int)
 Microseconds = NewType("Microseconds", int)
 MilliHertz = NewType("MilliHertz", int)
 MilliVolts = NewType("MilliVolts", int)
+MicroVolts = NewType("MicroVolts", int)
 Ohms = NewType("Ohms", int)
 PicoCoulombs = NewType("PicoCoulombs", int)
 """Electric charge; exactly microamperes x microseconds."""

@@ -124,13 +124,23 @@ class Vial:
 class Fill:
     """One refill of the reservoir: an event, applied once per date and pump.
 
-    ``at_ms`` is Unix time; it names the event.
+    ``at_ms`` is Unix time; it names the event. ``withdrawn`` is what came out of the reservoir
+    before it was filled; ``None`` where the file does not say.
     """
 
     volume: NanoLitres
     at_ms: Milliseconds
     vials: tuple[Vial, ...]
     low_reservoir: NanoLitres
+    withdrawn: NanoLitres | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrugInLine:
+    """A drug and its concentration in tubing and catheter, as a person states it."""
+
+    name: str
+    concentration: NanogramsPerMillilitre
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +171,10 @@ class PatientBolus:
 
 @dataclass(frozen=True, slots=True)
 class InfusionTherapy:
-    """A pump's drugs, fill, basal and boluses for one patient; the first drug sets the flow."""
+    """A pump's drugs, fill, basal and boluses for one patient; the first drug sets the flow.
+
+    ``bridge_from`` is what the line holds, where the fill brings another mix; else empty.
+    """
 
     device: str
     patient: str
@@ -171,6 +184,7 @@ class InfusionTherapy:
     catheter: Catheter
     basal: tuple[BasalStep, ...]
     patient_bolus: PatientBolus | None
+    bridge_from: tuple[DrugInLine, ...] = ()
 
 
 Therapy = StimulationTherapy | InfusionTherapy

@@ -57,6 +57,7 @@ def infusion_problems(root: Keys) -> Iterator[Problem]:
     drugs = [_text(child(drug, "name")) for drug in _items(root.get("drugs"))]
     yield from _repeated(root, "drugs", drugs)
     yield from _vial_problems(root, drugs)
+    yield from _bridge_problems(root, drugs)
     yield from _basal_problems(root)
 
 
@@ -153,6 +154,21 @@ def _vial_problems(root: Keys, drugs: list[str | None]) -> Iterator[Problem]:
                 f"no vial of {shown(drug)} is named; each concentration is typed twice",
                 hint="add the drug with the concentration on its vial's label",
             )
+
+
+def _bridge_problems(root: Keys, drugs: list[str | None]) -> Iterator[Problem]:
+    line = node_at(root, ("bridge", "from"))
+    first = drugs[0] if drugs else None
+    if isinstance(line, Keys) and line.entries and first and line.get(first) is None:
+        yield problem(
+            root,
+            ("bridge", "from"),
+            "between",
+            "SR-12",
+            f"the line holds no {shown(first)}, the drug that sets the flow; nothing bridges to it",
+            hint="check what the line holds; if it is right, flush the line and take bridge: out",
+            at_key=True,
+        )
 
 
 def _basal_problems(root: Keys) -> Iterator[Problem]:

@@ -184,6 +184,8 @@ _KINDS = (
                 ("drugs", "*", "limits"),
                 ("drugs", "*", "limits", "*"),
                 ("fill", "vials", "*"),
+                ("fill", "withdrawn"),
+                ("bridge",),
                 ("basal", "*"),
                 ("patient_bolus",),
             }

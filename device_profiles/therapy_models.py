@@ -45,6 +45,7 @@ from device_profiles.therapy import (
     Cycle,
     DoseLimits,
     Drug,
+    DrugInLine,
     ElectrodeShare,
     Fill,
     InfusionTherapy,
@@ -202,6 +203,9 @@ class FillModel(FileModel):
         description="drug and concentration as read from each vial's label: typed twice on purpose"
     )
     low_reservoir: Volume
+    withdrawn: Volume | None = Field(
+        None, description="what came out of the reservoir before this refill, read on the syringe"
+    )
 
     def fill(self) -> Fill:
         """The fill in base units."""
@@ -210,7 +214,22 @@ class FillModel(FileModel):
             at_ms=self.at,
             vials=tuple(Vial(drug, strength) for drug, strength in self.vials.items()),
             low_reservoir=self.low_reservoir,
+            withdrawn=self.withdrawn,
         )
+
+
+class BridgeModel(FileModel):
+    """The way from the mix in the line to the one in the reservoir."""
+
+    line: dict[str, Concentration] = Field(
+        alias="from",
+        min_length=1,
+        description="drug and concentration of all that tubing and catheter still hold",
+    )
+
+    def bridge_from(self) -> tuple[DrugInLine, ...]:
+        """What the line holds, in base units."""
+        return tuple(DrugInLine(name, strength) for name, strength in self.line.items())
 
 
 class CatheterModel(FileModel):
@@ -254,6 +273,9 @@ class InfusionFile(FileModel):
     )
     fill: FillModel
     catheter: CatheterModel
+    bridge: BridgeModel | None = Field(
+        None, description="with a fill that brings another drug or another concentration"
+    )
     basal: list[BasalModel] = Field(
         min_length=1,
         max_length=MOST_BASAL_STEPS,
@@ -272,4 +294,5 @@ class InfusionFile(FileModel):
             catheter=Catheter(self.catheter.volume, self.catheter.primed),
             basal=tuple(BasalStep(step.start or MinuteOfDay(0), step.rate) for step in self.basal),
             patient_bolus=self.patient_bolus.patient_bolus() if self.patient_bolus else None,
+            bridge_from=self.bridge.bridge_from() if self.bridge else (),
         )

@@ -42,6 +42,12 @@ class Clock(Protocol):
         begun is dropped.
         """
 
+    def later(self, work: Callable[[], None]) -> None:
+        """Does blocking ``work`` soon and in turn with `offload`'s, waited for by nobody.
+
+        It must not raise.
+        """
+
 
 class RealClock:
     """The host's clocks; blocking work goes to one dedicated thread."""
@@ -64,6 +70,10 @@ class RealClock:
     def offload(self, work: Callable[[], T]) -> Awaitable[T]:
         """Does ``work`` on the worker thread (see `Clock.offload`)."""
         return asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Does ``work`` on the worker thread (see `Clock.later`)."""
+        self._executor.submit(work)
 
     def close(self) -> None:
         """Ends the worker thread once the work it has begun is done; idempotent."""
@@ -151,6 +161,10 @@ class VirtualClock:
     async def offload(self, work: Callable[[], T]) -> T:
         """Does ``work`` in place, without giving way to other tasks."""
         return work()
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Does ``work`` in place."""
+        work()
 
 
 def run_virtual(

@@ -29,12 +29,12 @@ from firmware_bridge.protocol.messages import (
 )
 from firmware_bridge.safe_state import bring_to_safe_state
 from firmware_bridge.session import Result, Session, settlement
-from safety.alarms import Alarm
+from safety.alarms import Alarm, sounding
 from safety.commands import Command, CommandKind, Instant, Override, ProgramPump, ProgramStimulator
 from safety.events import (
+    Cleared,
     Connected,
     DeviceIdentity,
-    Event,
     Intended,
     Opened,
     Raised,
@@ -42,14 +42,17 @@ from safety.events import (
     Unverified,
 )
 from safety.events import Stopped as StoppedEvent
-from safety.fold import PROGRAMMING
+from safety.fold import ENDS_OUTPUT, FOUND_OFF, PROGRAMMING
 from safety.gate import Gate
-from safety.journal import SCHEMA, Anchor, Disk, open_journal, slow_time_at_end
+from safety.journal import SCHEMA, Anchor, Disk, Journal, StateFile
 from safety.kernel import Ask
 from safety.limits import PumpLimits
+from safety.noticed import noticed
+from safety.opening import open_journal
 from safety.outputs import Output
 from safety.plan import PLAN_LIFE, PlanContent, confirm, plan_digest
 from safety.state import DELIVERY_SLACK, State, delivery_slack
+from safety.timeline import HostReading, Seen, Timeline, slow_after_absence
 
 NEEDS_FRESH_STATE: tuple[CommandKind, ...] = (
     "start-stimulation",
@@ -62,10 +65,11 @@ NEEDS_FRESH_STATE: tuple[CommandKind, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class JournalPlace:
-    """Where the journal of a device is kept."""
+    """Where the journal of a device is kept; without ``states`` it has no checkpoints."""
 
     disk: Disk
     anchor: Anchor
+    states: StateFile | None = None
 
 
 def random_id() -> int:
@@ -101,6 +105,8 @@ class Plan:
     digest: str
     made: Milliseconds
     expires: Milliseconds
+    notes: tuple[str, ...] = ()
+    """What a person should read beside old and new."""
 
     @property
     def verdict(self) -> Verdict:
@@ -128,14 +134,13 @@ class Controller(ABC, Generic[P, C]):
             identity.calibration,
             identity.speed,
         )
-        self._boot = identity.boot
         self._simulated = identity.simulated
         self._driver = driver
         self._settings = settings
         self._clock = settings.clock
         self._begun_ns = settings.clock.monotonic_ns()
-        self._slow_before = Milliseconds(0)
-        self._disk: Disk | None = None
+        self._timeline = Timeline(self._clocks(), Milliseconds(0), identity.speed)
+        self._journal: Journal | None = None
         self._gate: Gate | None = None
         self._seen: Milliseconds | None = None
         self.stopped = asyncio.Event()
@@ -146,14 +151,16 @@ class Controller(ABC, Generic[P, C]):
     async def begin(self) -> None:
         """Opens the journal of this serial number and a session; asks after unsettled intents."""
         place = self._settings.journal_of(self.identity.serial)
-        self._disk = place.disk
-        opened = open_journal(place.disk, place.anchor)
-        self._slow_before = slow_time_at_end(opened.events)
-        self._gate = Gate(opened.journal, opened.events, self._clock.offload, self._settings.sound)
-        problem = opened.problem or self._why_foreign(opened.events)
+        opened = await self._clock.offload(
+            lambda: open_journal(place.disk, place.anchor, place.states)
+        )
+        self._journal = opened.journal
+        self._timeline.restart_at(opened.slow)
+        self._gate = Gate(opened, self._clock, self._settings.sound)
+        problem = opened.problem or self._why_foreign(opened.first)
         if problem is not None:
             await self.gate.distrust(f"the journal cannot be trusted: {problem}", self.now())
-        elif not opened.events:
+        elif opened.first is None:
             await self.gate.tell(
                 Opened(
                     self.now(),
@@ -164,17 +171,22 @@ class Controller(ABC, Generic[P, C]):
                 )
             )
             await self.gate.settle()
+        for one in sounding(self.state.alarms, None, self.now()):
+            self._settings.sound(one.alarm)  # no restart may silence what nobody has seen (SR-55)
         await self.session.open()
         for intent in self.state.unsettled:
             await self.settle(intent)
-        delivering = (await self.sample()).delivering
-        await self.gate.tell(Connected(self.now(), self.identity, self._boot, delivering))
+        found = await self._look()
+        if self.state.running is not None:
+            await self._notice(found)
+        await self._meet(found)
         verified, held = self.verified_outputs(), await self.read_back()
         programs = self.programs_in(held)
         is_news = bool(verified) or (bool(held) and not self.state.unknown_program)
         if is_news and programs != verified:
             await self._unverified(0, "on connecting, the device holds another program", bool(held))
         await self.found(programs or ())
+        await self._notice(found)
 
     async def found(self, programs: tuple[Output, ...]) -> None:
         """Takes note of what the device was found to hold, where that matters to its family."""
@@ -200,8 +212,8 @@ class Controller(ABC, Generic[P, C]):
             if self._gate is not None:
                 await self._gate.settle()
         finally:
-            if self._disk is not None:
-                self._disk.close()
+            if self._journal is not None:
+                self._journal.close()
             await self.session.close()
 
     @property
@@ -222,23 +234,22 @@ class Controller(ABC, Generic[P, C]):
 
     def now(self) -> Instant:
         """This moment on the judge's three clocks; therapy runs at the device's own speed."""
-        elapsed = self.link_time()
-        therapy = elapsed * self.identity.speed
-        return Instant(
-            Milliseconds(self._slow_before + therapy),
-            Milliseconds(therapy),
+        clocks = self._clocks()
+        return Instant(self._timeline.slow(clocks), self._timeline.fast(clocks), clocks.wall)
+
+    def _clocks(self) -> HostReading:
+        return HostReading(
+            Milliseconds(self._clock.monotonic_ns() // NS_PER_MS),
+            Milliseconds(self._clock.with_sleep_ns() // NS_PER_MS),
             Milliseconds(self._clock.wall_ms()),
         )
 
-    def _why_foreign(self, past: tuple[Event, ...]) -> str | None:
+    def _why_foreign(self, first: Opened | None) -> str | None:
         """Why a journal that is sound in itself is not this device's."""
-        if not past or not isinstance(past[0], Opened):
+        if first is None:
             return None
-        first = past[0]
         if first.serial != self.identity.serial:
             return f"it belongs to {first.serial}, and this is {self.identity.serial}"
-        if first.schema != SCHEMA:
-            return f"it is of schema {first.schema}, and this version knows {SCHEMA}"
         if first.simulated != self._simulated:
             return "a simulator's journal never serves a real device, nor the other way round"
         return None
@@ -284,6 +295,7 @@ class Controller(ABC, Generic[P, C]):
             plan_digest(content, made),
             made,
             Milliseconds(made + PLAN_LIFE),
+            self.notes_of(command),
         )
 
     async def apply(
@@ -306,6 +318,10 @@ class Controller(ABC, Generic[P, C]):
             stops=stops,
             proof=lambda: self._read_back_equals(content.outputs),
         )
+
+    def notes_of(self, command: C) -> tuple[str, ...]:
+        """What a person should read of a command beside its Outputs, in sentences."""
+        return ()
 
     async def with_evidence(self, command: C) -> C:
         """The command with what the device says of itself just now, where rules ask for it."""
@@ -351,7 +367,7 @@ class Controller(ABC, Generic[P, C]):
         """
         stops = self.session.lowerings if stops is None else stops
         if command.kind in NEEDS_FRESH_STATE:
-            await self.sample()
+            await self._notice(await self.sample())
         ask = Ask(self.now(), self._settings.new_id(), command, patient, override, self._seen)
         clearance = await self.gate.ask(ask)
         procedure = self._driver.procedure(clearance.intent)
@@ -371,9 +387,10 @@ class Controller(ABC, Generic[P, C]):
             raise result.error
         if result.outcome == "UNCERTAIN":
             raise Uncertain(
-                f"UNCERTAIN: {command.kind} (id {ask.id:#x}): {result.evidence} It counts as "
-                "delivered and nothing more is sent until the device has been asked: connect "
-                "again, for instance with `neuraxis status`"
+                f"UNCERTAIN: it is not known whether {command.kind} (id {ask.id:#x}) was carried "
+                "out. It counts as delivered and a repeat is blocked until the device has been "
+                "asked: connect again, for instance with `neuraxis status`. What happened: "
+                f"{result.evidence}"
             )
         if result.outcome == "refused":
             raise DeviceFault(f"{self.identity.serial}: {command.kind}: {result.evidence}")
@@ -422,12 +439,57 @@ class Controller(ABC, Generic[P, C]):
     # --- stop and watch ----------------------------------------------------------------------
 
     async def sample(self) -> Sample:
-        """The device's state now; an output that it shows to be off counts as off."""
-        sample = self._driver.sample(await self.session.query(AskStatus(), Reply))
-        self._seen = self.now().fast
-        if self._gate is not None and self.state.running is not None and not sample.delivering:
-            await self.gate.tell(StoppedEvent(self.now(), "found off", confirmed=True))
+        """The device's state now; an output that it shows to be off counts as off.
+
+        A device that has restarted since is met anew, so that what it cut short is known.
+        """
+        sample = await self._look()
+        if self._gate is not None:
+            await self._take_in(sample, asked_for=False)
         return sample
+
+    async def _take_in(self, sample: Sample, *, asked_for: bool) -> None:
+        """Takes down what counts as on and is off, with why, as far as the device tells.
+
+        ``asked_for``: a stop has just been confirmed, so it counts as the end unless the device
+        says that it had ended before.
+        """
+        ended = self.state.running is not None and not sample.delivering
+        if ended:
+            await self._notice(sample)
+        if sample.boot != self.state.boot:
+            await self._meet(sample)
+        elif ended and not (asked_for and ENDS_OUTPUT.isdisjoint(sample.alarms)):
+            await self.gate.tell(StoppedEvent(self.now(), FOUND_OFF, confirmed=True))
+
+    async def _look(self) -> Sample:
+        sample = self._driver.sample(await self.session.query(AskStatus(), Reply))
+        clocks = self._clocks()
+        self._timeline.device_showed(sample.clock, clocks)
+        self._seen = self._timeline.fast(clocks)
+        if self._gate is not None:
+            for text in self._timeline.notice(clocks):
+                await self.raise_alarm(Alarm("clock-jump", "LOW", "SR-15", text))
+        return sample
+
+    async def _meet(self, found: Sample) -> None:
+        """Takes note of the device as it is now, and of the time that passed without a host."""
+        now = self.now()
+        here = Seen(now.slow, now.wall, found.clock, found.boot)
+        self._timeline.restart_at(
+            slow_after_absence(self.state.seen, now.slow, here, self.identity.speed)
+        )
+        await self.gate.tell(
+            Connected(self.now(), self.identity, found.boot, found.delivering, found.clock)
+        )
+
+    async def _notice(self, sample: Sample) -> None:
+        """Raises what the device shows and nobody was told of, and ends what is over."""
+        seen = noticed(self.state, sample.alarms)
+        for alarm in seen.news:
+            await self.raise_alarm(alarm)
+        for code in seen.over:
+            await self.gate.tell(Cleared(self.now(), code))
 
     async def stop(self, depth: StopDepth) -> Sample:
         """Brings the device to its safe state for good; see `make_safe`."""
@@ -446,6 +508,7 @@ class Controller(ABC, Generic[P, C]):
             await self.note_stop(depth, confirmed=False)
             alone = f" {self.by_itself}" if isinstance(error.__cause__, LinkError) else ""
             raise Uncertain(f"{error}{alone}") from error
+        await self._take_in(sample, asked_for=True)
         await self.note_stop(depth, confirmed=True)
         return sample
 

@@ -15,7 +15,7 @@ SAFE_STATE_POLL_S = 0.1
 async def bring_to_safe_state(
     session: Session, sample_of: Callable[[Reply], Sample], depth: StopDepth
 ) -> Sample:
-    """Sends a stop and asks until the device's status shows its safe state.
+    """SR-31, SR-32: sends a stop and asks until the device's status shows its safe state.
 
     Needs no configuration, no journal and no opened session. Raises Uncertain.
     """

@@ -43,6 +43,8 @@ from safety.events import Outcome
 from safety.outputs import Output
 
 R = TypeVar("R", bound=Reply)
+Tap = Callable[[bool, bytes], None]
+"""Hears every byte as it goes over the line; the first argument says whether it was sent."""
 
 REPLY_TIMEOUT = Milliseconds(500)
 """How long a reply may take before it counts as lost; link time, never scaled."""
@@ -88,6 +90,8 @@ class Session:
         self, link: Link, catalogue: Catalogue, new_session: Callable[[], int] = random_session
     ) -> None:
         self.counts = LinkCounts()
+        self.taps: list[Tap] = []
+        """Whoever watches the line; a tap must not raise."""
         self._link = link
         self._catalogue = catalogue
         self._new_session = new_session
@@ -193,7 +197,7 @@ class Session:
         *,
         live: bool = False,
     ) -> Result:
-        """Sends a procedure step by step, each frame after its last look, each exactly once.
+        """Sends each step of a procedure after its last look and exactly once (SR-10, SR-20).
 
         ``why_void`` is asked before each frame, for a sentence why the clearance no longer holds
         (a stop came, it waited too long); ``None`` while it does. ``live``: the output it starts
@@ -257,7 +261,7 @@ class Session:
             return Result("UNCERTAIN", str(error))
         if reply == step.proof:
             return Result("delivered", f"the device answered {type(reply).__name__}")
-        if isinstance(reply, Refused):
+        if isinstance(reply, Refused) and reply.code != "wrong-session":
             return Result("refused", f"the device refused: {reply.code}, {reply.detail}")
         if step.prepares is not None:
             what = "did not answer" if reply is None else f"answered {reply!r}"
@@ -283,7 +287,7 @@ class Session:
             )
 
     async def _settle(self, intent_id: int) -> Result:
-        """Asks the device what became of an id whose reply is lost."""
+        """Asks the device what became of an id whose reply is lost (SR-21)."""
         try:
             answer = await self.outcome_of(intent_id)
         except (LinkError, DeviceFault) as error:
@@ -304,6 +308,8 @@ class Session:
             last_look(frame)
         loop = asyncio.get_running_loop()
         self._recent.append((">", frame))
+        for tap in self.taps:
+            tap(True, frame)
         self._link.write(frame)
         self.counts.sent += 1
         future: asyncio.Future[Reply | None] = loop.create_future()
@@ -325,6 +331,8 @@ class Session:
 
     def received(self, data: bytes) -> None:
         """Takes bytes from the link; a reply that nobody waits for is counted and dropped."""
+        for tap in self.taps:
+            tap(False, data)
         for body in self._decoder.feed(data):
             try:
                 envelope = self._catalogue.decode(body)

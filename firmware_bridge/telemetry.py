@@ -19,7 +19,7 @@ from firmware_bridge.clock import Clock
 from firmware_bridge.driver import Sample
 from firmware_bridge.mqtt_connection import BrokerAddress, check_loop, connected, until_lost
 from firmware_bridge.telemetry_outbox import Outbox, Subject
-from safety.alarms import Alarm
+from safety.alarms import ActiveAlarm, Alarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ class Publisher:
         self._outbox.put_alarm(alarm)
         self._wake.set()
 
-    def alarms(self, active: Iterable[Alarm]) -> None:
-        """Publishes, retained, all alarms that hold; the same as before changes nothing."""
-        self._outbox.keep_alarms(active)
+    def alarms(self, board: Iterable[ActiveAlarm]) -> None:
+        """Publishes, retained, the board of alarms; the same as before changes nothing."""
+        self._outbox.keep_alarms(board)
         self._wake.set()
 
     def state(self, state: str, *, delivering: bool | None, patient: str | None) -> None:

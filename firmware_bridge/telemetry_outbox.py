@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from firmware_bridge.clock import NS_PER_MS, Clock
 from firmware_bridge.driver import Sample
-from safety.alarms import Alarm, by_priority
+from safety.alarms import ActiveAlarm, Alarm, in_order
 
 SCHEMA = "neuraxis.telemetry/1"
 MOST_SAMPLES = 240
@@ -117,9 +117,12 @@ class Outbox:
             "state", subject | {"patient": patient, "state": state, "delivering": delivering}
         )
 
-    def keep_alarms(self, active: Iterable[Alarm]) -> None:
-        """The alarms that hold from now on."""
-        alarms = [asdict(alarm) for alarm in by_priority(active)]
+    def keep_alarms(self, board: Iterable[ActiveAlarm]) -> None:
+        """The board from now on."""
+        alarms = [
+            asdict(one.alarm) | {"since_ms": one.since, "over": one.over, "seen": one.seen}
+            for one in in_order(board)
+        ]
         self._keep("alarms", {"serial": self._subject.serial, "alarms": alarms})
 
     def renew(self) -> None:

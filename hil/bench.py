@@ -17,6 +17,7 @@ from device_profiles.quantities import Milliseconds, Ohms
 from device_profiles.therapy import StimulationTherapy, Therapy, contact_name
 from firmware_bridge.driver import Sample
 from firmware_bridge.families.itp.controller import PumpController
+from firmware_bridge.families.scs.closed_loop import LoopEnd, ReadSensor, follow
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.table import AnyController
 from firmware_bridge.session import Result
@@ -29,6 +30,7 @@ from hil.watch import STIMULATOR_POLL, Watch
 from hil.witness import Truth as Truth
 from hil.witness import read
 from safety.alarms import Alarm
+from safety.closed_loop import LoopSettings
 from safety.commands import Override
 
 P = ParamSpec("P")
@@ -104,6 +106,18 @@ class Connection:
             await self._watch.once()
         return await self.controller.sample()
 
+    async def pass_time_with(
+        self, work: Callable[[], Coroutine[Any, Any, T]], duration: Milliseconds, pace: int
+    ) -> T | None:
+        """Lets time pass beside some work, which is cancelled at its end; what the work gave."""
+        task = asyncio.create_task(work())
+        try:
+            await self.pass_time(duration, pace)
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+        return None if task.cancelled() else task.result()
+
 
 class Device:
     """One device for one test. Every method returns when the device has answered."""
@@ -129,17 +143,20 @@ class Device:
         """The serial number."""
         return self._connection.controller.identity.serial
 
-    def apply(self, file: str | Path, *, override: Rules = (), reason: str = "") -> Result:
+    def apply(
+        self, file: str | Path, *, override: Rules = (), reason: str = "", second: str = ""
+    ) -> Result:
         """Checks a therapy file, plans it, confirms the plan and programs the device with it.
 
         The path is relative to the current folder or to pytest's root. ``override`` names the
-        rules whose soft findings ``reason`` passes. Raises Refused and UsageError, with every
-        finding at its line; DeviceFault, Uncertain, LinkError.
+        rules whose soft findings ``reason`` passes, ``second`` another person who agrees to it.
+        Raises Refused and UsageError, with every finding at its line; DeviceFault, Uncertain,
+        LinkError.
         """
         path = Path(file)
         if not path.exists():
             path = self._root / path
-        return self._do(self._apply, path, _override(override, reason))
+        return self._do(self._apply, path, _override(override, reason, second))
 
     def wait(self, duration: str) -> Sample:
         """Lets time such as ``"10 s"`` pass while leases are kept and samples are judged.
@@ -218,42 +235,85 @@ class Stimulator(Device):
         assert isinstance(controller, StimulatorController)
         return controller
 
-    def start(self, program: str = "", *, override: Rules = (), reason: str = "") -> Result:
+    def start(
+        self,
+        program: str = "",
+        *,
+        from_zero: bool = False,
+        override: Rules = (),
+        reason: str = "",
+        second: str = "",
+    ) -> Result:
         """Measures the impedances, then ramps up a program; by default the file's ``start_with``.
 
-        Returns when the device has taken it. Raises Refused, UsageError, DeviceFault, Uncertain,
-        LinkError.
+        ``from_zero`` leaves every area at 0 mA until `amplitude` raises it; after a magnet, an MRI
+        mode or a restart nothing else is admitted. Returns when the device has taken it. Raises
+        Refused, UsageError, DeviceFault, Uncertain, LinkError.
         """
         if not program:
             if not isinstance(self._therapy, StimulationTherapy):
                 raise UsageError("nothing to start: apply a therapy file first")
             program = self._therapy.start_with
-        return self._do(self._start, program, _override(override, reason))
+        return self._do(self._start, program, _override(override, reason, second), from_zero)
 
-    async def _start(self, program: str, override: Override | None) -> Result:
+    async def _start(self, program: str, override: Override | None, from_zero: bool) -> Result:
         controller = self.controller
         await controller.measure(override)
-        result = await controller.start(controller.program_named(program), override)
+        wanted = controller.program_named(program)
+        result = await controller.start(wanted, override, from_zero=from_zero)
         self._connection.keep_lease()
         return result
 
     def amplitude(
-        self, value: str, area: int | None = None, *, override: Rules = (), reason: str = ""
+        self,
+        value: str,
+        area: int | None = None,
+        *,
+        override: Rules = (),
+        reason: str = "",
+        second: str = "",
     ) -> Result:
         """Sets the amplitude of the running program, such as ``"4.0 mA"``; areas count from 1.
 
         Returns when the device has taken it; the current follows at the program's slope.
         """
         current = read(parse_current, value)
-        return self._do(self.controller.set_amplitude, area, current, _override(override, reason))
+        return self._do(
+            self.controller.set_amplitude, area, current, _override(override, reason, second)
+        )
 
-    def switch(self, program: str, *, override: Rules = (), reason: str = "") -> Result:
+    def switch(
+        self, program: str, *, override: Rules = (), reason: str = "", second: str = ""
+    ) -> Result:
         """Ramps the running program to zero, then another one up."""
-        return self._do(self.controller.switch, program, _override(override, reason))
+        return self._do(self.controller.switch, program, _override(override, reason, second))
 
-    def impedance(self, *, override: Rules = (), reason: str = "") -> Mapping[str, Ohms]:
+    def follow(
+        self,
+        read_sensor: ReadSensor,
+        settings: LoopSettings,
+        duration: str,
+        area: int | None = None,
+    ) -> LoopEnd | None:
+        """Closes a loop on an area of the running program for a time such as ``"10 s"``.
+
+        ``read_sensor`` is the instrument: a coroutine function that gives a `SensorReading`, or
+        ``None``. At the end of the time the area is at the loop's fallback, and the answer
+        ``None``; else why the loop had ended before. Raises as `wait` and `amplitude`, and what
+        the instrument raises.
+        """
+        length = read(parse_duration, duration)
+
+        def work() -> Coroutine[Any, Any, LoopEnd]:
+            return follow(self.controller, area, settings, read_sensor)
+
+        return self._do(self._connection.pass_time_with, work, length, self._pace(length))
+
+    def impedance(
+        self, *, override: Rules = (), reason: str = "", second: str = ""
+    ) -> Mapping[str, Ohms]:
         """Ohms of each contact by its name; the output must be off."""
-        ohms = self._do(self.controller.measure, _override(override, reason))
+        ohms = self._do(self.controller.measure, _override(override, reason, second))
         return {contact_name(number): value for number, value in enumerate(ohms, start=1)}
 
     def stop(self) -> Sample:
@@ -271,13 +331,29 @@ class Pump(Device):
         assert isinstance(controller, PumpController)
         return controller
 
-    def bolus(self, dose: str, *, over: str, override: Rules = (), reason: str = "") -> Result:
+    def bolus(
+        self, dose: str, *, over: str, override: Rules = (), reason: str = "", second: str = ""
+    ) -> Result:
         """Begins a bolus of the first drug, such as ``"0.1 mg"`` over ``"5 min"``.
 
         Raises Refused, DeviceFault, Uncertain, LinkError.
         """
         mass, duration = read(parse_mass, dose), read(parse_duration, over)
-        return self._do(self.controller.bolus, mass, duration, _override(override, reason))
+        return self._do(self.controller.bolus, mass, duration, _override(override, reason, second))
+
+    def prime(
+        self, *, over: str, override: Rules = (), reason: str = "", second: str = ""
+    ) -> Result:
+        """Begins the one prime of the fill, over a time such as ``"1 h"``.
+
+        Raises Refused, DeviceFault, Uncertain, LinkError.
+        """
+        duration = read(parse_duration, over)
+        return self._do(self._prime, duration, _override(override, reason, second))
+
+    async def _prime(self, over: Milliseconds, override: Override | None) -> Result:
+        _, prime = await self.controller.prime_of_fill(over)
+        return await self.controller.prime(prime, override)
 
     def press(self) -> bool:
         """The patient presses the button (simulator only); tells whether a bolus begins."""
@@ -291,13 +367,13 @@ class Pump(Device):
         return self._time.call(self.controller.stop, "flow" if flow else "policy")
 
 
-def _override(rules: Rules, reason: str) -> Override | None:
+def _override(rules: Rules, reason: str, second: str) -> Override | None:
     if not rules:
         return None
     if not reason.strip():
         raise UsageError("an override needs a reason")
     named = (rules,) if isinstance(rules, str) else tuple(rules)
-    return Override(named, getpass.getuser(), reason.strip())
+    return Override(named, getpass.getuser(), reason.strip(), second.strip() or None)
 
 
 def _objection(check: Check) -> Refused | UsageError:

@@ -33,11 +33,12 @@ from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.table import AnyController
 from hil.plan_view import plan_view
 from hil.watch import Watched
+from safety.alarm_table import kind_of
 from safety.alarms import Alarm
 from safety.charge import charge_report, microcoulombs
 from safety.dose import worst_case_mass
 from safety.limits import DOSE_WINDOWS
-from safety.monitor import basal_flow_at
+from safety.schedule import basal_flow_at
 
 ALARM_STYLES = {"HIGH": "bold white on red", "MEDIUM": "bold black on yellow", "LOW": "cyan"}
 """Colours of the priorities [IEC 60601-1-8 as reproduced in Open PCA R6.4.2(2)]."""
@@ -66,14 +67,24 @@ class TerminalDisplay:
 
     def sound(self, alarm: Alarm) -> None:
         """An alarm, when it is raised."""
+        self._sound(alarm, again=False)
+
+    def remind(self, alarm: Alarm) -> None:
+        """An alarm that nobody has seen, once more."""
+        self._sound(alarm, again=True)
+
+    def _sound(self, alarm: Alarm, *, again: bool) -> None:
+        do = kind_of(alarm.code).do
         if self._as_json:
             self._print_json(
                 {"event": "alarm", "priority": alarm.priority, "code": alarm.code}
-                | {"requirement": alarm.requirement, "text": alarm.text}
+                | {"requirement": alarm.requirement, "text": alarm.text, "do": do, "again": again}
             )
             return
-        text = f" {alarm.priority} {alarm.code} ({alarm.requirement}): {alarm.text} "
+        still = "still " if again else ""
+        text = f" {still}{alarm.priority} {alarm.code} ({alarm.requirement}): {alarm.text} "
         self._console.print(Text(text, style=ALARM_STYLES[alarm.priority]))
+        self._console.print(Text(f"   {do}"))
 
     def plan(self, plan: Plan) -> None:
         """The plan, before it is confirmed."""

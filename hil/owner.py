@@ -1,9 +1,12 @@
 """The owner of a device: one process that opens the port, keeps the journal, answers others."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+
+from pydantic import TypeAdapter
 
 from device_profiles.errors import OwnerError, UsageError
 from firmware_bridge.clock import Clock
@@ -16,6 +19,7 @@ from hil.exit_codes import DONE
 from hil.places import OwnerRecord, Places
 from hil.requests import MAX_LINE, Answer, Door, stopped_sentence
 from safety.alarms import Alarm
+from safety.events import Stopped
 
 
 @asynccontextmanager
@@ -34,6 +38,7 @@ async def own(
             raise UsageError(f"the state folder cannot be written: {error}") from error
         controller = await connect(open_link(url, clock), url.serial, settings)
         stack.push_async_callback(controller.close)
+        await _take_in_notes(controller, places)
         if hasattr(asyncio, "start_unix_server"):
             await stack.enter_async_context(_door(controller, url, places))
         yield controller
@@ -63,6 +68,26 @@ async def _door(controller: AnyController, url: DeviceUrl, places: Places) -> As
     finally:
         places.withdraw(serial)
         server.close()
+        path.unlink(missing_ok=True)
+
+
+async def _take_in_notes(controller: AnyController, places: Places) -> None:
+    """SR-53, SR-56: what monitors did without an owner, into the journal; then their notes go.
+
+    Protects from a stop that nobody remembers. Harm: none. Way out: none needed.
+    """
+    for path in places.notes_for(controller.identity.serial):
+        try:
+            note = json.loads(path.read_text("utf-8"))
+            alarm = TypeAdapter(Alarm).validate_python(note["alarm"])
+            depth, confirmed = str(note["depth"]), note["state"] is not None
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # it stays where it is, for a person
+        await controller.raise_alarm(alarm)
+        await controller.gate.tell(Stopped(controller.now(), depth, confirmed))
+        if not confirmed:
+            text = f"a monitor could not confirm its stop: {note.get('problem')}"
+            await controller.raise_alarm(Alarm("stop-unconfirmed", "HIGH", "SR-32", text))
         path.unlink(missing_ok=True)
 
 

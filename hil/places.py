@@ -12,9 +12,13 @@ from filelock import FileLock, Timeout
 
 from device_profiles.errors import OwnerError
 from firmware_bridge.controller import JournalPlace
-from safety.journal import Anchor, FileDisk
+from firmware_bridge.links.url import DeviceUrl
+from hil.monitor_line import HOLDER
+from safety.journal import Anchor, FileDisk, StateFile
 
 LOOK_PATIENCE_S = 0.3
+RESCUE_PATIENCE_S = 20.0
+"""How long one waits for the monitor of a dead owner, which is stopping the device."""
 SOCKET_PATH_MAX = 100
 """Bytes of a Unix socket's path that every system takes."""
 
@@ -49,6 +53,10 @@ class Places:
             return self._journal
         return self._folder("journals") / f"{quote(serial, safe='')}.journal"
 
+    def journals(self) -> tuple[Path, ...]:
+        """All journals that lie where they lie by default."""
+        return tuple(sorted(self._folder("journals").glob("*.journal")))
+
     def anchor_of(self, journal: Path) -> Anchor:
         """The anchor of a journal: in the state folder, so that it is apart from the journal."""
         name = sha256(str(journal.resolve()).encode()).hexdigest()[:24]
@@ -58,7 +66,16 @@ class Places:
         """The place of a serial number's journal."""
         path = self.journal_path(serial)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return JournalPlace(FileDisk(path), self.anchor_of(path))
+        states = StateFile(path.with_name(path.name + ".state"))
+        return JournalPlace(FileDisk(path), self.anchor_of(path), states)
+
+    def records(self) -> Path:
+        """Where monitors leave what the next owner has to know."""
+        return self._folder("records")
+
+    def notes_for(self, serial: str) -> tuple[Path, ...]:
+        """What monitors left there about a device, the oldest first; see `monitor_rescue`."""
+        return tuple(sorted(self.records().glob(f"{serial.encode().hex()}-*.json")))
 
     # --- owners ------------------------------------------------------------------------------
 
@@ -66,6 +83,11 @@ class Places:
         """The lock of a URL or of a serial number; not yet taken."""
         name = sha256(what.encode()).hexdigest()[:24]
         return OwnerLock(self._folder("locks") / name, what)
+
+    def locks_of(self, url: DeviceUrl, serial: str) -> tuple[str, ...]:
+        """The files of the locks that the owner of a device holds; see `own`."""
+        names = (serial,) if url.scheme == "sim" else (url.address, serial)
+        return tuple(self.lock(name).file for name in names)
 
     def announce(self, record: OwnerRecord) -> None:
         """Lets other terminals find an owner."""
@@ -121,17 +143,30 @@ class OwnerLock:
         self._lock = FileLock(path.with_suffix(".lock"))
         self._holder = path.with_suffix(".pid")
 
+    @property
+    def file(self) -> str:
+        """The file that is locked."""
+        return self._lock.lock_file
+
     def take(self) -> None:
         """Takes the lock or raises OwnerError with the holder's process number."""
         try:
             # Somebody who only looks whether there is an owner holds it for a moment.
             self._lock.acquire(timeout=LOOK_PATIENCE_S)
         except Timeout:
+            self._take_after_monitor()
+        self._holder.write_text(str(os.getpid()), "ascii")
+
+    def _take_after_monitor(self) -> None:
+        """Waits while the monitor of a dead owner still stops the device."""
+        is_rescue = HOLDER in self._read_holder()
+        try:
+            self._lock.acquire(timeout=RESCUE_PATIENCE_S if is_rescue else 0)
+        except Timeout:
             raise OwnerError(
                 f"{self._what} already has an owner: process {self._read_holder()}. One process "
                 "owns a device; ask it with `neuraxis status`, `stop`, …, or end it first"
             ) from None
-        self._holder.write_text(str(os.getpid()), "ascii")
 
     def is_taken(self) -> bool:
         """Whether another process, or this one, holds it now."""

@@ -43,6 +43,7 @@ from hil.check import finding_as_json
 from safety.charge import microcoulombs
 from safety.dose import basal_mass, worst_case_mass
 from safety.outputs import AreaOutput, Output, PumpProgram, StimulatorProgram
+from safety.rules_bridge import bridge_words
 
 Row = tuple[str, str]
 NONE = "(none)"
@@ -58,7 +59,7 @@ def plan_view(plan: Plan) -> RenderableType:
     for label, old, new in side_by_side(plan.old, plan.new):
         mark = "bold yellow" if old != new else "dim"
         table.add_row(label, old, Text(new, style=mark))
-    return Group(table, *(Text(line) for line in _closing(plan)))
+    return Group(table, *(Text(line) for line in (*plan.notes, *_closing(plan))))
 
 
 def _closing(plan: Plan) -> list[str]:
@@ -83,6 +84,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
             {"setting": label, "old": old, "new": new}
             for label, old, new in side_by_side(plan.old, plan.new)
         ],
+        "notes": list(plan.notes),
         "findings": [finding_as_json(finding) for finding in plan.findings],
     }
 
@@ -160,6 +162,9 @@ def _pump_rows(program: PumpProgram) -> list[Row]:
         ("catheter", f"{write_volume(program.catheter)}, {_primed(program)}"),
         ("pump's local time", _offset(program.utc_offset_min)),
     ]
+    if program.bridge is not None:
+        told = f"{bridge_words(program.bridge)}, the button closed; then the basal"
+        rows.append(("bridge after this fill", told))
     first = program.drugs[0].concentration
     for step, after in zip_longest(program.basal, program.basal[1:]):
         until = after or program.basal[0]

@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures for bench tests on the bundled simulator, or on real devices.
+"""The pytest plugin: fixtures for bench tests on the simulator or on real devices (SR-60).
 
 It is loaded with every pytest run on this Python, so it imports the rest of neuraxis only once a
 test asks for one of its fixtures.

@@ -14,17 +14,39 @@ from device_profiles.errors import (
     Uncertain,
     UsageError,
 )
-from device_profiles.quantities import Femtograms, MicroAmps, Milliseconds
+from device_profiles.notation import (
+    write_concentration,
+    write_duration,
+    write_mass,
+    write_volume,
+)
+from device_profiles.quantities import (
+    DAY_MS,
+    Femtograms,
+    MicroAmps,
+    Milliseconds,
+    NanoLitres,
+    mass_of,
+)
 from device_profiles.therapy import contact_name
 from firmware_bridge.driver import Sample
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.table import AnyController
+from firmware_bridge.mri import leave, prepare
+from hil.alarm_board import (
+    AlarmsRequest,
+    LookRequest,
+    PauseRequest,
+    answer_about_board,
+    board_as_json,
+)
 from hil.check import wall_now
 from hil.exit_codes import DONE, code_of
 from hil.places import OwnerRecord
 from hil.plan_view import next_clock_change
 from safety.commands import Override
+from safety.outputs import PrimeOutput
 
 MAX_LINE = 65_536
 ANSWER_TIMEOUT_S = 30.0
@@ -40,6 +62,8 @@ class Reason(_Model):
     rules: list[str]
     user: str
     reason: str
+    second: str | None = None
+    valid_for: Annotated[int, Field(gt=0)] = DAY_MS
 
 
 class StatusRequest(_Model):
@@ -61,6 +85,23 @@ class BolusRequest(_Model):
     request: Literal["bolus"] = "bolus"
     dose: Annotated[int, Field(gt=0)]
     over: Annotated[int, Field(gt=0)]
+    reason: Reason | None = None
+
+
+class PrimePlanRequest(_Model):
+    """What would the one prime of the pump's fill move, over a time (ms)?"""
+
+    request: Literal["prime-plan"] = "prime-plan"
+    over: Annotated[int, Field(gt=0)]
+
+
+class PrimeRequest(_Model):
+    """Prime the line with exactly what a plan showed: nL over ms, for the fill of a date."""
+
+    request: Literal["prime"] = "prime"
+    volume: Annotated[int, Field(gt=0)]
+    over: Annotated[int, Field(gt=0)]
+    fill_at: int
     reason: Reason | None = None
 
 
@@ -88,13 +129,28 @@ class ImpedanceRequest(_Model):
     reason: Reason | None = None
 
 
+class MriRequest(_Model):
+    """Prepare the device for a magnetic field, or take it out of one."""
+
+    request: Literal["mri"] = "mri"
+    action: Literal["prepare", "leave"]
+    user: str
+    reason: Reason | None = None
+
+
 Request = Annotated[
     StatusRequest
     | StopRequest
     | BolusRequest
+    | PrimePlanRequest
+    | PrimeRequest
     | AmplitudeRequest
     | SwitchRequest
-    | ImpedanceRequest,
+    | ImpedanceRequest
+    | MriRequest
+    | AlarmsRequest
+    | LookRequest
+    | PauseRequest,
     Field(discriminator="request"),
 ]
 _REQUESTS: TypeAdapter[Request] = TypeAdapter(Request)
@@ -136,6 +192,15 @@ async def _serve(controller: AnyController, request: Request) -> Answer:
             result = await pump.bolus(
                 Femtograms(request.dose), Milliseconds(request.over), _override(request.reason)
             )
+        case PrimePlanRequest():
+            return await _prime_plan(_pump(controller), Milliseconds(request.over))
+        case PrimeRequest():
+            prime = PrimeOutput(
+                NanoLitres(request.volume),
+                Milliseconds(request.over),
+                Milliseconds(request.fill_at),
+            )
+            result = await _pump(controller).prime(prime, _override(request.reason))
         case AmplitudeRequest():
             stimulator = _stimulator(controller)
             result = await stimulator.set_amplitude(
@@ -149,10 +214,52 @@ async def _serve(controller: AnyController, request: Request) -> Answer:
             ohms = await stimulator.measure(_override(request.reason))
             table = {contact_name(number): value for number, value in enumerate(ohms, start=1)}
             return Answer(code=DONE, text=f"{len(ohms)} contacts measured", data={"ohms": table})
+        case MriRequest():
+            return await _mri(controller, request)
+        case AlarmsRequest() | LookRequest() | PauseRequest():
+            text, data = await answer_about_board(controller, request)
+            return Answer(code=DONE, text=text, data=data)
     return Answer(
         code=DONE,
         text=f"{result.outcome}: {result.evidence}",
         data={"outcome": result.outcome, "id": result.intent_id},
+    )
+
+
+async def _prime_plan(pump: PumpController, over: Milliseconds) -> Answer:
+    program, prime = await pump.prime_of_fill(over)
+    doses = " with ".join(
+        f"{write_mass(mass_of(prime.volume, drug.concentration))} of {drug.name} "
+        f"({write_concentration(drug.concentration)})"
+        for drug in program.drugs
+    )
+    return Answer(
+        code=DONE,
+        text=(
+            f"{pump.identity.serial}: {write_volume(prime.volume)} over "
+            f"{write_duration(prime.over)}, on top of the basal: tubing "
+            f"{write_volume(pump.profile.tubing)} and catheter {write_volume(program.catheter)}, "
+            f"which will hold {doses}. A fill is primed once. Into a line that holds drug already "
+            "it would be an overdose of all of it."
+        ),
+        data={"volume_nL": prime.volume, "over_ms": prime.over, "fill_at_ms": prime.fill_at_ms},
+    )
+
+
+async def _mri(controller: AnyController, request: MriRequest) -> Answer:
+    serial = controller.identity.serial
+    if request.action == "prepare":
+        prepared = await prepare(controller, request.user)
+        return Answer(
+            code=DONE,
+            text=f"{serial} may go into the field; therapy is refused until it has left",
+            data={"checklist": list(prepared.checklist), "restore": prepared.restore},
+        )
+    left = await leave(controller, request.user, _override(request.reason))
+    return Answer(
+        code=DONE,
+        text=f"{serial} is out of the field",
+        data={"notes": list(left.notes), "log": list(left.log)},
     )
 
 
@@ -162,7 +269,8 @@ async def _status(controller: AnyController) -> Answer:
     return Answer(
         code=DONE,
         text=f"{controller.identity.serial} is {sample.state}",
-        data={
+        data=board_as_json(controller)
+        | {
             "schema": "neuraxis.status/1",
             "serial": controller.identity.serial,
             "model": controller.identity.model,
@@ -176,6 +284,7 @@ async def _status(controller: AnyController) -> Answer:
                 {"id": intent.id, "command": intent.command} for intent in state.unsettled
             ],
             "latched": state.latched,
+            "mri": state.mri.restore if state.mri is not None else None,
             "link": asdict(controller.session.counts),
             "clock_change": next_clock_change(state.timezone, wall_now()),
         },
@@ -195,7 +304,7 @@ def stopped_sentence(sample: Sample) -> str:
 
 def _pump(controller: AnyController) -> PumpController:
     if not isinstance(controller, PumpController):
-        raise UsageError(f"{controller.identity.serial} is a stimulator: it gives no bolus")
+        raise UsageError(f"{controller.identity.serial} is a stimulator: it delivers no drug")
     return controller
 
 
@@ -208,7 +317,8 @@ def _stimulator(controller: AnyController) -> StimulatorController:
 def _override(reason: Reason | None) -> Override | None:
     if reason is None:
         return None
-    return Override(tuple(reason.rules), reason.user, reason.reason)
+    time = Milliseconds(reason.valid_for)
+    return Override(tuple(reason.rules), reason.user, reason.reason, reason.second, time)
 
 
 class Door:
@@ -264,7 +374,7 @@ async def ask_owner(owner: OwnerRecord, request: Request) -> Answer:
         return Answer.model_validate_json(line)
     except (OSError, ValueError) as error:  # TimeoutError is an OSError
         what = f"process {owner.pid}, which owns {owner.serial}, does not answer: {error!r}"
-        if sent and not isinstance(request, StatusRequest):
+        if sent and not isinstance(request, StatusRequest | PrimePlanRequest | AlarmsRequest):
             raise Uncertain(
                 f"{what}; it is not known whether it was carried out: look at the device"
             ) from error

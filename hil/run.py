@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from device_profiles.diagnostics import verdict_of
-from device_profiles.errors import DeviceFault, NeuraxisError, Refused
+from device_profiles.errors import DeviceFault, LinkError, NeuraxisError, Refused
 from device_profiles.quantities import Milliseconds
 from device_profiles.therapy import StimulationTherapy
 from firmware_bridge.controller import Plan
@@ -15,7 +15,10 @@ from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.table import AnyController
 from firmware_bridge.session import Result
 from hil.check import Check
+from hil.exit_codes import leaves
+from hil.monitor_process import Guard
 from hil.watch import Watch, Watched
+from safety.alarms import Alarm
 from safety.commands import Override, ProgramPump, ProgramStimulator
 from safety.rules_open import judge_override
 
@@ -32,14 +35,21 @@ class Display(Protocol):
     def watched(self, watched: Watched) -> None:
         """One sample with its alarms."""
 
+    def remind(self, alarm: Alarm) -> None:
+        """An alarm that nobody has seen, once more."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run is confirmed and when it ends; ``duration`` ``None``: until interrupted."""
+    """How a run is confirmed and when it ends; ``duration`` ``None``: until interrupted.
+
+    ``from_zero``: a stimulator starts at 0 mA and is raised by hand.
+    """
 
     confirm: Callable[[Plan], Awaitable[bool]]
     duration: Milliseconds | None
     override: Override | None
+    from_zero: bool = False
 
 
 def require_device_of(check: Check, controller: AnyController) -> None:
@@ -87,9 +97,16 @@ def require_admissible(plan: Plan, override: Override | None) -> None:
 
 
 async def run_therapy(
-    controller: AnyController, check: Check, options: RunOptions, display: Display
+    controller: AnyController,
+    check: Check,
+    options: RunOptions,
+    display: Display,
+    guard: Guard | None = None,
 ) -> None:
-    """Takes a checked file all the way; leaves the device in its safe state however it ends."""
+    """Takes a checked file all the way; however it ends, the device is made safe (SR-33).
+
+    ``guard`` is the process that watches this one; without it the run watches alone.
+    """
     plan = await plan_for(controller, check)
     display.plan(plan)
     require_admissible(plan, options.override)
@@ -100,16 +117,20 @@ async def run_therapy(
         result = await apply_plan(controller, check, plan.digest, options.override)
         display.say(f"applied: {result.evidence}")
         if isinstance(controller, StimulatorController):
-            await _start(controller, check, options.override, display)
-        await _watch(controller, options.duration, display)
+            await _start(controller, check, options, display)
+        await _watch(controller, options.duration, display, guard)
+    except Refused as refusal:
+        if guard is not None and not refusal.findings:  # a finding says itself what to do
+            _raise_faults(controller, guard.faults)
+        raise
     finally:
         await _make_safe(controller, display)
 
 
 async def _start(
-    controller: StimulatorController, check: Check, override: Override | None, display: Display
+    controller: StimulatorController, check: Check, options: RunOptions, display: Display
 ) -> None:
-    therapy = check.therapy
+    therapy, override = check.therapy, options.override
     assert isinstance(therapy, StimulationTherapy)
     stops = controller.session.lowerings
     require_not_stopped(controller)
@@ -117,8 +138,9 @@ async def _start(
     display.say(f"impedances: {min(ohms)} to {max(ohms)} ohm on {len(ohms)} contacts")
     program = controller.program_named(therapy.start_with)
     require_not_stopped(controller)
-    result = await controller.start(program, override, stops)
-    display.say(f"started {program.name!r}: {result.evidence}")
+    result = await controller.start(program, override, stops, from_zero=options.from_zero)
+    at = " at 0 mA, to be raised with `neuraxis amplitude`" if options.from_zero else ""
+    display.say(f"started {program.name!r}{at}: {result.evidence}")
 
 
 def require_not_stopped(controller: AnyController) -> None:
@@ -128,23 +150,50 @@ def require_not_stopped(controller: AnyController) -> None:
 
 
 async def _watch(
-    controller: AnyController, duration: Milliseconds | None, display: Display
+    controller: AnyController,
+    duration: Milliseconds | None,
+    display: Display,
+    guard: Guard | None,
 ) -> None:
     """Watches and keeps the lease until the time is over, or somebody stopped the device."""
-    watch = Watch(controller, display.watched)
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(watch.run())]
-        if isinstance(controller, StimulatorController):
-            tasks.append(group.create_task(controller.keep_alive()))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(duration / 1_000 if duration is not None else None):
-                await controller.stopped.wait()
-                display.say("stopped by another terminal")
-        for task in tasks:
-            task.cancel()
-    if watch.faults:
-        seen = "; ".join(f"{alarm.code}: {alarm.text}" for alarm in watch.faults.values())
+    watch = Watch(controller, display.watched, display.remind)
+    if guard is not None:
+        guard.polls(True)
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(watch.run())]
+            if isinstance(controller, StimulatorController):
+                tasks.append(group.create_task(controller.keep_alive()))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(duration / 1_000 if duration is not None else None):
+                    await controller.stopped.wait()
+                    display.say(_who_stopped(watch, guard))
+            for task in tasks:
+                task.cancel()
+    except* LinkError as errors:
+        # Whatever was silenced is to be heard again: nobody sees the device any more (SR-55).
+        text = str(leaves(errors)[0])
+        await controller.raise_alarm(Alarm("link-lost", "LOW", "SR-52", text))
+        raise
+    finally:
+        if guard is not None:
+            guard.polls(False)
+        await watch.finish()
+    _raise_faults(controller, watch.faults | (guard.faults if guard is not None else {}))
+
+
+def _raise_faults(controller: AnyController, faults: dict[str, Alarm]) -> None:
+    """Raises DeviceFault where an alarm above LOW was seen."""
+    if faults:
+        seen = "; ".join(f"{alarm.code}: {alarm.text}" for alarm in faults.values())
         raise DeviceFault(f"{controller.identity.serial} raised alarms while it ran: {seen}")
+
+
+def _who_stopped(watch: Watch, guard: Guard | None) -> str:
+    reason = watch.stopped_for or (guard.stopped_for if guard is not None else None)
+    if reason is None:
+        return "stopped by another terminal"
+    return f"stopped by the monitor: {reason.code}: {reason.text}"
 
 
 async def _make_safe(controller: AnyController, display: Display) -> None:

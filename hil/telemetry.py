@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from device_profiles.errors import NeuraxisError
+from device_profiles.quantities import Milliseconds
 from firmware_bridge.clock import Clock
 from firmware_bridge.controller import Plan
 from firmware_bridge.families.table import AnyController
@@ -14,7 +15,7 @@ from firmware_bridge.telemetry import Publisher
 from firmware_bridge.telemetry_outbox import Subject
 from hil.run import Display
 from hil.watch import Watched
-from safety.alarms import Alarm
+from safety.alarms import ActiveAlarm, Alarm, with_raised
 
 LOOK_S = 0.5
 """How long telemetry waits for the device's state before the first sample and after the last."""
@@ -25,6 +26,9 @@ class SoundingDisplay(Display, Protocol):
 
     def sound(self, alarm: Alarm) -> None:
         """An alarm, when it is raised."""
+
+    def remind(self, alarm: Alarm) -> None:
+        """An alarm that nobody has seen, once more."""
 
 
 class PublishedDisplay:
@@ -43,8 +47,8 @@ class PublishedDisplay:
         self._clock = clock
         self._publisher: Publisher | None = None
         self._patient: Callable[[], str | None] = lambda: None
-        self._sounded: dict[str, Alarm] = {}
-        self._seen: tuple[Alarm, ...] = ()
+        self._board: Callable[[], tuple[ActiveAlarm, ...]] = tuple
+        self._early: list[Alarm] = []
 
     # --- a display ---------------------------------------------------------------------------
 
@@ -57,23 +61,25 @@ class PublishedDisplay:
         self._display.plan(plan)
 
     def sound(self, alarm: Alarm) -> None:
-        """An alarm, when it is raised."""
+        """An alarm, when it is raised; it is heard before it is on the board."""
         self._display.sound(alarm)
-        self._sounded[alarm.code] = alarm
-        if self._publisher is not None:
-            self._publisher.alarm(alarm)
-            self._publisher.alarms(self._active())
+        if self._publisher is None:
+            self._early.append(alarm)
+            return
+        self._publisher.alarm(alarm)
+        wall = Milliseconds(self._clock.wall_ms())
+        self._publisher.alarms(with_raised(self._board(), alarm, wall))
+
+    def remind(self, alarm: Alarm) -> None:
+        """An alarm that nobody has seen; telemetry keeps it on the board anyway."""
+        self._display.remind(alarm)
 
     def watched(self, watched: Watched) -> None:
         """One sample with its alarms."""
         self._display.watched(watched)
-        self._seen = watched.alarms
-        for alarm in watched.alarms:
-            # What samples show, samples end; any other alarm holds until the run does.
-            self._sounded.pop(alarm.code, None)
         if self._publisher is not None:
             self._publisher.sample(watched.sample)
-            self._publisher.alarms(self._active())
+            self._publisher.alarms(self._board())
             self._publisher.state(
                 watched.sample.state,
                 delivering=watched.sample.delivering,
@@ -96,20 +102,18 @@ class PublishedDisplay:
         async with Publisher(self._broker, subject, self._clock, self.say) as publisher:
             self._publisher = publisher
             self._patient = lambda: controller.state.patient
-            for alarm in self._sounded.values():
+            self._board = lambda: controller.state.alarms
+            for alarm in self._early:
                 publisher.alarm(alarm)
-            publisher.alarms(self._active())
+            publisher.alarms(self._board())
             try:
                 await self._look(publisher, controller)
                 yield
             finally:
                 # What is retained stays at the broker: it must not be the state before the stop.
+                publisher.alarms(self._board())
                 await self._look(publisher, controller)
                 self._publisher = None
-
-    def _active(self) -> tuple[Alarm, ...]:
-        seen = {alarm.code for alarm in self._seen}
-        return (*self._seen, *(a for code, a in self._sounded.items() if code not in seen))
 
     async def _look(self, publisher: Publisher, controller: AnyController) -> None:
         """Asks the device for its state; an unknown state is published as unknown."""

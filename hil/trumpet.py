@@ -41,9 +41,7 @@ def trumpet(flows: Sequence[Fraction], rate: Fraction) -> tuple[TrumpetPoint, ..
     points = []
     for minutes in WINDOWS_MIN:
         length = int(minutes * SAMPLES_A_MINUTE)
-        means = [
-            (sums[end] - sums[end - length]) / length for end in range(length, len(flows) + 1)
-        ]
+        means = [(sums[end] - sums[end - length]) / length for end in range(length, len(flows) + 1)]
         if means:
             errors = [100 * (mean - rate) / rate for mean in (max(means), min(means))]
             points.append(TrumpetPoint(minutes, len(means), errors[0], errors[1]))

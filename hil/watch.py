@@ -1,31 +1,26 @@
-"""Watching a device while it delivers: samples, judged one by one, for views and telemetry."""
+"""Watching a device: samples for the screens, and on the board what the monitor's core judged."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from device_profiles.quantities import MicroAmps, Milliseconds, NanoLitres
+from device_profiles.quantities import HOUR_MS, Milliseconds
 from firmware_bridge.driver import Sample
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.table import AnyController
-from safety.alarms import Alarm
-from safety.monitor import (
-    UNDER_DELIVERY_AFTER,
-    PumpReading,
-    StimulatorReading,
-    alarms_of_device,
-    basal_flow_at,
-    judge_pump,
-    judge_stimulator,
-)
-from safety.outputs import PumpProgram, Stimulation
+from hil.journal_tail import needed_past
+from hil.monitor_core import STIMULATOR_POLL as STIMULATOR_POLL
+from hil.monitor_core import MonitorCore
+from safety.alarm_table import Priority, kind_of
+from safety.alarms import Alarm, is_news, sounding
+from safety.events import Cleared, Event, Metered
+from safety.journal import JournalError, read_chain
+from safety.monitor import must_stop
+from safety.monitor_readings import PumpReading
 
-STIMULATOR_POLL = Milliseconds(250)
-FALL_TIME = Milliseconds(1_500)
-"""How long a lowered amplitude may still be seen: every fall ends within 1 s, and a poll."""
-WINDOW = UNDER_DELIVERY_AFTER
-"""How far back a pump's odometer is compared: as long as too little must last to be an alarm."""
+REPEAT_MS: dict[Priority, int] = {"HIGH": 30_000, "MEDIUM": 60_000}
+"""How often an alarm that nobody has seen sounds again; our own decision for a bench."""
+METER_EVERY = HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,102 +32,196 @@ class Watched:
 
 
 class Watch:
-    """Polls a device and judges every sample; a new alarm is recorded and sounded once."""
+    """Polls a device; what its core judges is recorded, sounded, and acted upon.
 
-    def __init__(self, controller: AnyController, show: Callable[[Watched], None]) -> None:
+    ``remind`` sounds an alarm again that nobody has seen. Only a watch that ``acts`` stops the
+    device on evidence of too much, by its drug's policy.
+    """
+
+    def __init__(
+        self,
+        controller: AnyController,
+        show: Callable[[Watched], None],
+        remind: Callable[[Alarm], None] | None = None,
+        *,
+        acts: bool = True,
+    ) -> None:
         self._controller = controller
         self._show = show
-        self._active: tuple[Alarm, ...] = ()
+        self._remind = remind
+        self._acts = acts
+        self._core: MonitorCore | None = None
+        self._turn = asyncio.Lock()
+        self._sounded: dict[str, Milliseconds] = {}
+        self._counted: set[int] = set()
+        self._failure: Exception | None = None
+        self._stopping: asyncio.Task[Sample] | None = None
         self.faults: dict[str, Alarm] = {}
         """Every alarm above LOW that was seen, by its code: what a run must not end well with."""
-        self._lately: deque[tuple[Milliseconds, Stimulation]] = deque()
-        self._judged_program: PumpProgram | None = None
-        self._readings: deque[PumpReading] = deque()
+        self.stopped_for: Alarm | None = None
+        """Why this watch has stopped the device."""
 
     async def run(self) -> None:
         """Watches until cancelled; raises LinkError or DeviceFault when the device is gone."""
+        core = await self._attached()
         pause = self._poll() / 1_000
-        while True:
-            await self.once()
-            await asyncio.sleep(pause)
+        core.polled(True, self._controller.link_time())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_judging())
+                while True:
+                    await self.once()
+                    await asyncio.sleep(pause)
+        finally:
+            core.polled(False, self._controller.link_time())
 
     async def once(self) -> Watched:
         """Takes and judges one sample."""
-        asked = self._controller.link_time()
+        await self._attached()
         sample = await self._controller.sample()
-        age = Milliseconds(self._controller.link_time() - asked)
-        alarms = self._judge(sample, age)
-        self.faults |= {alarm.code: alarm for alarm in alarms if alarm.priority != "LOW"}
-        known = {alarm.code for alarm in self._active}
-        for alarm in alarms:
-            if alarm.code not in known:
-                await self._controller.raise_alarm(alarm)
-        self._active = alarms
-        watched = Watched(sample, alarms)
+        if isinstance(self._controller, PumpController):
+            await self._count_ended(self._controller)
+        watched = Watched(sample, await self._judge())
         self._show(watched)
         return watched
+
+    async def finish(self) -> None:
+        """Waits for a stop that is under way, and records where the meters stand."""
+        if self._stopping is not None:
+            await self._stopping
+        await self._meter(always=True)
 
     def _poll(self) -> Milliseconds:
         if isinstance(self._controller, PumpController):
             return self._controller.profile.poll
         return STIMULATOR_POLL
 
-    def _judge(self, sample: Sample, age: Milliseconds) -> tuple[Alarm, ...]:
-        if isinstance(self._controller, PumpController):
-            return self._judge_pump(self._controller, sample, age)
-        state = self._controller.state
-        amplitudes = tuple(
-            MicroAmps(value)
-            for name, value in sample.values.items()
-            if name.endswith("_amplitude_uA")
+    async def _keep_judging(self) -> None:
+        """Judges between samples too: silence is seen only by who does not wait for an answer."""
+        while True:
+            await asyncio.sleep(STIMULATOR_POLL / 1_000)
+            await self._judge()
+            self._sound_again()
+
+    # --- the core's eyes ---------------------------------------------------------------------
+
+    async def _attached(self) -> MonitorCore:
+        if self._core is not None:
+            return self._core
+        controller, core = self._controller, MonitorCore()
+        chain = read_chain(await controller.gate.follow(self._hear))
+        trusted = controller.state.latched is None and chain.problem is None
+        past: tuple[Event, ...] = ()
+        try:
+            past = needed_past(chain) if trusted else ()
+        except JournalError:
+            trusted = False
+        core.load(past, controller.identity, controller.link_time(), trusted=trusted)
+        controller.session.taps.append(self._tap)
+        self._core = core
+        return core
+
+    def _hear(self, event: Event) -> None:
+        self._guarded(lambda core: core.hear(event, self._controller.link_time()))
+
+    def _tap(self, sent: bool, data: bytes) -> None:
+        self._guarded(lambda core: core.tap(sent, data, self._controller.link_time()))
+
+    def _guarded(self, work: Callable[[MonitorCore], None]) -> None:
+        """Whatever goes wrong in the core must not reach the gate or the session."""
+        try:
+            if self._core is not None:
+                work(self._core)
+        except Exception as error:
+            self._failure = error
+
+    # --- the judgement -----------------------------------------------------------------------
+
+    async def _judge(self) -> tuple[Alarm, ...]:
+        core = self._core
+        assert core is not None
+        async with self._turn:
+            if self._failure is not None:
+                raise self._failure
+            alarms = core.judge(self._controller.link_time())
+            self.faults |= {alarm.code: alarm for alarm in alarms if alarm.priority != "LOW"}
+            changed = await self._tell(alarms)
+        await self._act(alarms)
+        await self._meter(always=changed)
+        return alarms
+
+    async def _tell(self, alarms: tuple[Alarm, ...]) -> bool:
+        """Raises what is new and ends what is over; whether there was anything."""
+        controller = self._controller
+        changed = False
+        for alarm in alarms:
+            if is_news(controller.state.alarms, alarm):
+                changed = True
+                self._sounded[alarm.code] = controller.link_time()
+                await controller.raise_alarm(alarm)
+        codes = {alarm.code for alarm in alarms}
+        for one in controller.state.alarms:
+            code = one.alarm.code
+            if not one.over and code not in codes and not kind_of(code).host:
+                changed = True
+                await controller.gate.tell(Cleared(controller.now(), code))
+        return changed
+
+    async def _act(self, alarms: tuple[Alarm, ...]) -> None:
+        """Stops by the drug's policy, once, on evidence of too much; see `must_stop`."""
+        reason = must_stop(alarms)
+        if reason is None or not self._acts or self.stopped_for is not None:
+            return
+        self.stopped_for = reason
+        # A task of its own: who waits for this watch may end it, and must not end the stop.
+        self._stopping = asyncio.create_task(self._controller.stop("policy"))
+        await asyncio.shield(self._stopping)
+
+    def _sound_again(self) -> None:
+        controller, now = self._controller, self._controller.link_time()
+        for one in sounding(controller.state.alarms, controller.state.pause, controller.now()):
+            code, every = one.alarm.code, REPEAT_MS.get(one.alarm.priority)
+            if every is None or now - self._sounded.setdefault(code, now) < every:
+                continue
+            self._sounded[code] = now
+            if self._remind is not None:
+                self._remind(one.alarm)
+
+    # --- a pump's meters ---------------------------------------------------------------------
+
+    async def _count_ended(self, pump: PumpController) -> None:
+        """Asks what became of each bolus that no longer runs: its amount is beyond doubt then."""
+        core = self._core
+        assert core is not None
+        reading = core.reading
+        unsettled = {intent.id for intent in pump.state.unsettled}
+        for bolus in core.granted.boluses:
+            is_known = bolus.closed or bolus.id in self._counted
+            runs = isinstance(reading, PumpReading) and reading.bolus_id == bolus.id
+            if is_known or runs or bolus.id in unsettled:
+                continue
+            answer = await pump.progress_of(bolus.id)
+            if answer.state != "running":
+                self._counted.add(bolus.id)
+
+    async def _meter(self, *, always: bool) -> None:
+        """Records the meters from time to time, so that the next host goes on from there."""
+        core = self._core
+        if core is None or not isinstance(core.reading, PumpReading):
+            return
+        reading, last = core.reading, core.granted.meter
+        now = self._controller.now()
+        is_due = last is None or now.slow - last.at.slow >= METER_EVERY
+        is_news = last is None or last.delivered != reading.delivered
+        if not is_due and not (always and is_news):
+            return
+        await self._controller.gate.tell(
+            Metered(
+                now,
+                reading.clock,
+                reading.delivered,
+                reading.reservoir,
+                reading.fill_at,
+                core.track.missing_volume,
+            )
         )
-        reading = StimulatorReading(sample.delivering, amplitudes, sample.alarms, age=age)
-        granted = self._granted(self._controller.now().fast, state.running)
-        return judge_stimulator(granted, reading, Milliseconds(4 * STIMULATOR_POLL))
-
-    def _granted(self, now: Milliseconds, running: Stimulation | None) -> Stimulation | None:
-        """What may flow now: what is granted, and what was until a moment ago and still falls."""
-        if running is None:
-            self._lately.clear()
-            return None
-        if not self._lately or self._lately[-1][1] != running:
-            self._lately.append((now, running))
-        while len(self._lately) > 1 and now - self._lately[1][0] > FALL_TIME:
-            self._lately.popleft()
-        falling = [s.amplitudes for _, s in self._lately if s.program == running.program]
-        return replace(running, amplitudes=tuple(map(max, zip(*falling, strict=True))))
-
-    def _judge_pump(
-        self, controller: PumpController, sample: Sample, age: Milliseconds
-    ) -> tuple[Alarm, ...]:
-        program = controller.state.pump_program
-        if program is None or sample.state == "halted":
-            self._readings.clear()
-            return alarms_of_device(sample.alarms)
-        reading = PumpReading(
-            sample.clock,
-            NanoLitres(sample.values["delivered_nL"]),
-            sample.values["patient_boluses"],
-            sample.alarms,
-            age=age,
-            bolus_runs=sample.values["flow_nL_per_day"] > basal_flow_at(program, sample.clock),
-        )
-        if self._judged_program != program:
-            self._readings.clear()
-            self._judged_program = program
-        self._readings.append(reading)
-        while len(self._readings) > 2 and reading.clock - self._readings[1].clock >= WINDOW:
-            self._readings.popleft()
-        first = self._readings[0]
-        volumes = _bolus_volumes(controller, Milliseconds(reading.clock - first.clock))
-        return judge_pump(program, volumes, first, reading, controller.profile)
-
-
-def _bolus_volumes(controller: PumpController, interval: Milliseconds) -> tuple[NanoLitres, ...]:
-    """The most of all host boluses that may have flowed within the last interval."""
-    now = controller.now()
-    return tuple(
-        reservation.most
-        for reservation in controller.state.reservations
-        if reservation.reaches_into(interval, now)
-    )

@@ -12,7 +12,7 @@ class ClearanceError(NeuraxisError):
 
 
 class Clearance:
-    """Lets the Outputs of one recorded intent pass, in order.
+    """SR-10: lets the Outputs of one recorded intent pass, in order.
 
     It is made from the journal's receipt, so nobody can hold one for a dose that is not on the
     disk; or from the kernel's word that the intent adds nothing to what flows already, which is

@@ -96,17 +96,22 @@ class MeasureImpedance:
     kind: Literal["measure-impedance"] = "measure-impedance"
 
 
+NOTHING = NanoLitres(0)
+
+
 @dataclass(frozen=True, slots=True)
 class PumpEvidence:
     """What a pump said of itself just before it is programmed.
 
     ``clock_ahead`` is its clock less the host's wall clock; ``reservoir`` what it counts as left
-    of the fill ``fill_at_ms`` (0: none yet).
+    of the fill ``fill_at_ms`` (0: none yet); ``line_left`` what a bridge or a prime still has to
+    move by its count.
     """
 
     clock_ahead: Milliseconds
     reservoir: NanoLitres
     fill_at_ms: Milliseconds
+    line_left: NanoLitres = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +137,14 @@ class GiveBolus:
 
 @dataclass(frozen=True, slots=True)
 class Prime:
-    """Fill tubing and catheter from the reservoir, once for each fill."""
+    """Fill tubing and catheter from the reservoir, once for each fill.
+
+    Without ``evidence`` nobody knows what has gone into the line already, and it is refused.
+    """
 
     prime: PrimeOutput
     profile: PumpProfile
+    evidence: PumpEvidence | None = None
     kind: Literal["prime"] = "prime"
 
 

@@ -4,7 +4,7 @@ A basal repeats every 24 hours. Its integral is kept in nL/day x ms, exact, and 
 86,400,000 once, at the end, rounding toward counting more. Source: domain 4.2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -200,11 +200,28 @@ class DaysToAlarm:
     worst_centi: int | None
 
 
-def days_to_alarm(program: PumpProgram, accuracy: PartsPerMillion) -> DaysToAlarm:
-    """How long a fill lasts down to the low reservoir alarm (domain 2.5; drug age excluded)."""
-    stock = max(0, program.fill_volume - program.low_reservoir)
-    worst = widened(worst_case_volume(program, DAY_MS), accuracy)
-    return DaysToAlarm(_centi_days(stock, daily_volume(program)), _centi_days(stock, worst))
+def days_to_alarm(
+    program: PumpProgram, accuracy: PartsPerMillion, left: NanoLitres | None = None
+) -> DaysToAlarm:
+    """How long a fill lasts down to the low reservoir alarm (domain 2.5; drug age excluded).
+
+    ``left`` is what is in the reservoir now, by default a fresh fill, which begins with the bridge.
+    """
+    stock = max(0, (program.fill_volume if left is None else left) - program.low_reservoir)
+    first = program.while_bridging() if left is None else None
+    if first is not None and not can_be_bounded(first):
+        first = None
+    bridged = min(stock, program.bridge.volume) if first and program.bridge else 0
+
+    def days(daily: Callable[[PumpProgram], int]) -> int | None:
+        rest = _centi_days(stock - bridged, daily(program))
+        before = _centi_days(bridged, daily(first)) if first else 0
+        return None if rest is None or before is None else before + rest
+
+    def worst(one: PumpProgram) -> int:
+        return widened(worst_case_volume(one, DAY_MS), accuracy)
+
+    return DaysToAlarm(days(daily_volume), days(worst))
 
 
 def _centi_days(stock: int, daily: int) -> int | None:

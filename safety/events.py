@@ -93,12 +93,19 @@ class Intended:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A command that the judge refused; nothing was sent."""
+    """A command that the judge refused; nothing was sent.
+
+    ``outputs`` are what was asked for, ``limits`` those that a pump's program was judged by.
+    """
 
     at: Instant
     id: int
     command: CommandKind
     findings: tuple[Finding, ...]
+    outputs: tuple[Output, ...] = ()
+    patient: str = ""
+    limits: PumpLimits | None = None
+    override: Override | None = None
     kind: Literal["rejected"] = "rejected"
 
 
@@ -210,12 +217,45 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
+class Metered:
+    """What a pump's meters showed, at its own ``clock``; a later reading is compared with it.
+
+    ``missing`` is how much less than the least of what was planned had flowed by then.
+    """
+
+    at: Instant
+    clock: Milliseconds
+    delivered: NanoLitres
+    reservoir: NanoLitres
+    fill_at_ms: Milliseconds
+    missing: NanoLitres
+    kind: Literal["metered"] = "metered"
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeField:
+    """What a device was before a magnetic field, to be held against what it is afterwards.
+
+    ``programs`` it held, the number of the newest entry of its ``log``, its own ``clock``, what a
+    pump had ``delivered`` and whether it was ``halted``.
+    """
+
+    identity: DeviceIdentity
+    programs: int
+    log: int
+    clock: Milliseconds
+    delivered: NanoLitres
+    halted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MriEntered:
     """The device was prepared for a magnetic field; ``restore`` says how to come back."""
 
     at: Instant
     user: str
     restore: str
+    before: BeforeField | None = None
     kind: Literal["mri-entered"] = "mri-entered"
 
 
@@ -244,10 +284,14 @@ class Latched:
 
 @dataclass(frozen=True, slots=True)
 class Checkpointed:
-    """The digest of the state that all entries before this one fold to (SHA-256)."""
+    """The digest of the state that all entries before this one fold to (SHA-256).
+
+    ``fold`` is the version of the fold that made it. Its slow time is the latest of all of them.
+    """
 
     at: Instant
     digest: bytes
+    fold: int
     kind: Literal["checkpointed"] = "checkpointed"
 
 
@@ -267,6 +311,7 @@ Event = Annotated[
     | Cleared
     | Paused
     | Looked
+    | Metered
     | MriEntered
     | MriLeft
     | Latched

@@ -48,8 +48,10 @@ FILLS_KEPT = 64
 
 NEEDS_A_LOOK = ("motor-stall", "occlusion")
 """Alarms after which something may sit under pressure or undelivered: no bolus on top of it."""
-FROM_ZERO = ("magnet", "mri-mode", "battery-low")
-"""Alarms of a stimulator that may end its output; if they did, the next start begins at zero."""
+ENDS_OUTPUT = frozenset({"magnet", "mri-mode"})
+"""Alarms by which a stimulator says that it has brought its output to zero."""
+FROM_ZERO = ENDS_OUTPUT | {"battery-low"}
+"""Alarms that may have ended an output which is found off: the next start then begins at zero."""
 FOUND_OFF = "found off"
 """The depth of a stop that nobody sent: the device showed its output to be off by itself."""
 UNPLANNED_DELIVERY = (

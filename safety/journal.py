@@ -1,174 +1,78 @@
-"""The journal: an append-only file of events, each chained to the one before by SHA-256.
+"""The journal, open for appending: an event is written once, and its error is the last.
 
-An entry is ``length (4 bytes, little endian) + check (the first 4 bytes of SHA-256 over previous
-hash + length) + CBOR of the event + SHA-256 over previous hash + length + check + CBOR``. The check
-tells an entry that was cut short from one whose length was changed. A file begins with `MAGIC`; its
-first event is `Opened`, which names the device.
-The head (number of entries and last hash) is kept in a second file, the anchor, so that a cut
-tail shows. An entry that is not whole at the very end was never acted upon: a command waits for
-its intent to be on the disk; it is reported and cut off.
+The bytes are in `journal_format`, the file in `disk`, the head's second place in `anchor`, the
+summed-up past in `checkpoint`; how a journal is opened is in `opening`.
 """
 
 import contextlib
-import hashlib
-import os
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, is_dataclass
-from pathlib import Path
-from typing import Any, Protocol
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import cbor2
-from pydantic import TypeAdapter, ValidationError
 
-from device_profiles.errors import NeuraxisError
-from device_profiles.quantities import Milliseconds
+from safety.anchor import Anchor
+from safety.checkpoint import StateFile, encode_state, summed_up
+from safety.commands import Instant
+from safety.disk import Disk, FileDisk
 from safety.events import Event, Intended, Opened
+from safety.journal_format import (
+    CHECK_BYTES,
+    GENESIS,
+    HASH_BYTES,
+    HEADER_BYTES,
+    LENGTH_BYTES,
+    MAGIC,
+    MAX_ENTRY,
+    SCHEMA,
+    Chain,
+    Contents,
+    Head,
+    JournalError,
+    chained,
+    decode_event,
+    encode_event,
+    parse,
+    read_chain,
+    verify,
+)
+from safety.state import State
 
-MAGIC = b"neuraxis journal 1\n"
-SCHEMA = 2
-LENGTH_BYTES = 4
-CHECK_BYTES = 4
-HEADER_BYTES = LENGTH_BYTES + CHECK_BYTES
-HASH_BYTES = 32
-MAX_ENTRY = 1 << 20
-GENESIS = hashlib.sha256(MAGIC).digest()
+__all__ = [
+    "CHECK_BYTES",
+    "GENESIS",
+    "HASH_BYTES",
+    "HEADER_BYTES",
+    "LENGTH_BYTES",
+    "MAGIC",
+    "MAX_ENTRY",
+    "SCHEMA",
+    "Anchor",
+    "Chain",
+    "Contents",
+    "Disk",
+    "FileDisk",
+    "Head",
+    "Journal",
+    "JournalError",
+    "Receipt",
+    "StateFile",
+    "decode_event",
+    "encode_event",
+    "parse",
+    "read_chain",
+    "verify",
+]
 
-_ANCHOR = re.compile(r"([1-9][0-9]{0,17}) ([0-9a-f]{64})\n", re.ASCII)
-_EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
-
-
-class JournalError(NeuraxisError):
-    """The journal cannot be trusted or written; no bolus and no increase until it can."""
-
-
-class Disk(Protocol):
-    """Where the bytes of a journal lie; a faulty one is twenty lines in a test."""
-
-    def read(self) -> bytes:
-        """All bytes; empty if there is nothing yet."""
-        ...
-
-    def append(self, data: bytes) -> None:
-        """Adds bytes at the end; raises OSError."""
-        ...
-
-    def sync(self) -> None:
-        """Returns once all appended bytes survive a power cut; raises OSError."""
-        ...
-
-    def cut(self, length: int) -> None:
-        """Drops all bytes from ``length`` on."""
-        ...
-
-    def close(self) -> None:
-        """Lets go of whatever is held open; a later write would open it again."""
-        ...
-
-
-class FileDisk:
-    """A journal in a file that only its user may read."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
-
-    def read(self) -> bytes:
-        try:
-            return self._path.read_bytes()
-        except FileNotFoundError:
-            return b""
-
-    def append(self, data: bytes) -> None:
-        descriptor = self._open()
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-
-    def sync(self) -> None:
-        descriptor = self._open()
-        getattr(os, "fdatasync", os.fsync)(descriptor)
-
-    def cut(self, length: int) -> None:
-        os.ftruncate(self._open(), length)
-
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _open(self) -> int:
-        if self._descriptor is None:
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
-            is_new = not self._path.exists()
-            self._descriptor = os.open(self._path, flags, 0o600)
-            if is_new:
-                _sync_folder(self._path.parent)
-        return self._descriptor
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a new file's name survive a power cut, where the system lets folders be synced."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where a journal ends: the number of entries and the last hash."""
-
-    entries: int
-    hash: bytes
-
-
-class Anchor:
-    """The head of a journal in a second file; it may lag behind, it never runs ahead."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self) -> Head | None:
-        """The head as last anchored; ``None`` if there is none; raises JournalError."""
-        try:
-            text = self._path.read_text("ascii")
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeError) as error:
-            raise JournalError(
-                f"{self._path}: the journal's anchor is unreadable: {error}"
-            ) from error
-        match = _ANCHOR.fullmatch(text)
-        if match is None:
-            raise JournalError(f"{self._path}: the journal's anchor is damaged")
-        return Head(int(match[1]), bytes.fromhex(match[2]))
-
-    def write(self, head: Head) -> None:
-        """Replaces the anchor; it is the old one or the new one, whatever happens meanwhile.
-
-        In place, since a rename makes the disk write at once; one line lies in one sector.
-        """
-        line = f"{head.entries} {head.hash.hex()}\n".encode("ascii")
-        if not self._overwrite(line):
-            draft = self._path.with_name(self._path.name + ".new")
-            draft.write_bytes(line)
-            draft.replace(self._path)
-
-    def _overwrite(self, line: bytes) -> bool:
-        """Writes over a line of the same length; tells whether there was one."""
-        try:
-            descriptor = os.open(self._path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
-        except FileNotFoundError:
-            return False
-        try:
-            same = os.fstat(descriptor).st_size == len(line)
-            return same and os.write(descriptor, line) == len(line)
-        finally:
-            os.close(descriptor)
+_WAYS_OUT = {
+    errno.ENOSPC: "make room on the disk, then start again",
+    errno.EDQUOT: "make room within the quota, then start again",
+    errno.EROFS: "the disk is read-only: mend or remount it, then start again",
+    errno.EACCES: "let this user write the file, then start again",
+    errno.EPERM: "let this user write the file, then start again",
+    errno.EIO: "the disk is failing: put the journal on another one, with --journal PATH",
+    errno.EWOULDBLOCK: "end the other process, then start again",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,240 +83,134 @@ class Receipt:
     event: Intended
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What a journal's bytes hold.
-
-    ``whole`` is the length of the bytes that form whole entries; ``torn`` the bytes after it
-    that look like an entry cut short; ``problem`` says where and how the chain breaks.
-    """
-
-    events: tuple[Event, ...]
-    heads: tuple[Head, ...]
-    whole: int
-    torn: int
-    problem: str | None
-
-    @property
-    def head(self) -> Head:
-        """Where the whole entries end."""
-        return self.heads[-1] if self.heads else Head(0, GENESIS)
-
-
-def encode_event(event: Event) -> bytes:
-    """The CBOR of an event."""
-    return cbor2.dumps(_plain(event))
-
-
-def _plain(value: Any) -> Any:
-    """What `asdict` makes of an event, without copying what cannot change."""
-    cls = type(value)
-    if cls is int or cls is str:
-        return value
-    if cls is tuple:
-        return [_plain(item) for item in value]
-    if is_dataclass(value):
-        return {name: _plain(getattr(value, name)) for name in cls.__dataclass_fields__}
-    return value
-
-
-def decode_event(data: bytes) -> Event:
-    """The event in ``data``; raises JournalError unless it encodes to the very same bytes."""
-    try:
-        event = _EVENTS.validate_python(cbor2.loads(data))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise JournalError(f"not an event of this schema: {place}: {first['msg']}") from error
-    except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError) as error:
-        raise JournalError(f"not an event: {error}") from error
-    if encode_event(event) != data:
-        # The reader is lenient about types (a list for a tuple); this makes it exact.
-        raise JournalError("not an event of this schema: it does not encode to the same bytes")
-    return event
-
-
-def parse(data: bytes) -> Contents:
-    """Reads a journal's bytes as far as they can be trusted."""
-    events: list[Event] = []
-    heads: list[Head] = []
-    if not data:
-        return Contents((), (), 0, 0, None)
-    if not data.startswith(MAGIC):
-        if MAGIC.startswith(data):
-            return Contents((), (), 0, len(data), None)
-        return Contents((), (), 0, 0, "this is no neuraxis journal, or one of another version")
-    position, previous = len(MAGIC), GENESIS
-
-    def stopped_at(problem: str | None, torn: int = 0) -> Contents:
-        return Contents(tuple(events), tuple(heads), position, torn, problem)
-
-    while position < len(data):
-        number = len(events) + 1
-        rest = len(data) - position
-        if rest < HEADER_BYTES:
-            return stopped_at(None, rest)
-        header = data[position : position + HEADER_BYTES]
-        length = int.from_bytes(header[:LENGTH_BYTES], "little")
-        if header != _header(previous, length) or length > MAX_ENTRY:
-            return stopped_at(f"entry {number}: its length was changed")
-        end = position + HEADER_BYTES + length + HASH_BYTES
-        if end > len(data):
-            return stopped_at(None, rest)
-        head_and_body = data[position : end - HASH_BYTES]
-        digest = hashlib.sha256(previous + head_and_body).digest()
-        if digest != data[end - HASH_BYTES : end]:
-            return stopped_at(f"entry {number}: its hash does not follow from the entry before")
-        try:
-            events.append(decode_event(head_and_body[HEADER_BYTES:]))
-        except JournalError as error:
-            return stopped_at(f"entry {number}: {error}")
-        heads.append(Head(number, digest))
-        position, previous = end, digest
-    return stopped_at(None)
-
-
-def _header(previous: bytes, length: int) -> bytes:
-    """The first bytes of an entry: its length, and a check that belongs to this place alone."""
-    size = length.to_bytes(LENGTH_BYTES, "little")
-    return size + hashlib.sha256(previous + size).digest()[:CHECK_BYTES]
-
-
-def verify(contents: Contents, anchored: Head | None) -> str | None:
-    """What is wrong with a journal, in one sentence; ``None`` if nothing is."""
-    if contents.problem is not None:
-        return contents.problem
-    if anchored is not None:
-        if anchored.entries > len(contents.heads):
-            return (
-                f"entries {len(contents.heads) + 1} to {anchored.entries} are missing: the file "
-                "was cut, or an older copy was put in its place"
-            )
-        if anchored.entries and contents.heads[anchored.entries - 1].hash != anchored.hash:
-            return f"entry {anchored.entries} is not the one that was anchored: history was changed"
-    elif any(isinstance(event, Intended) for event in contents.events):
-        # The first anchor is written before the first intent; until then nothing can be missed.
-        return "its anchor is missing: a cut or an older copy would not show"
-    if contents.events and not isinstance(contents.events[0], Opened):
-        return "entry 1 does not say which device this journal belongs to"
-    return None
-
-
 class Journal:
-    """One device's journal, open for appending; its owner is the only writer."""
+    """One device's journal; its owner is the only writer. Used by one thread at a time."""
 
-    def __init__(self, disk: Disk, anchor: Anchor, contents: Contents, problem: str | None) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        anchor: Anchor,
+        found: Chain | Contents,
+        problem: str | None,
+        states: StateFile | None = None,
+    ) -> None:
         self._disk = disk
         self._anchor = anchor
-        self._head = contents.head
-        self._synced = contents.head
+        self._states = states
+        self._head = found.head
+        self._synced = found.head
         self._anchored: Head | None = None
-        self._needs_magic = contents.whole == 0
-        self._failed = problem
+        self._needs_magic = found.whole == 0
+        self._problem = problem
 
     @property
     def head(self) -> Head:
         """Where the journal ends."""
         return self._head
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is written any more; ``None`` as long as everything is well."""
+        return self._problem
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether there is a place for the state of a checkpoint."""
+        return self._states is not None
+
+    def read(self) -> bytes:
+        """All bytes as they lie there now. Raises OSError."""
+        return self._disk.read()
+
     def append(self, event: Event) -> None:
-        """Adds an event; it reaches the disk with the next sync. Raises JournalError."""
-        if self._failed is not None:
-            raise JournalError(self._failed)
-        body = encode_event(event)
-        if len(body) > MAX_ENTRY:
-            raise JournalError(f"an entry of {len(body)} bytes is too large for the journal")
-        entry = _header(self._head.hash, len(body)) + body
-        digest = hashlib.sha256(self._head.hash + entry).digest()
+        """Adds an event; it reaches the disk with the next sync. Raises JournalError.
+
+        An event that cannot be written at all is refused without an effect.
+        """
+        self._require_sound()
+        body = _body_of(event)
+        entry, digest = chained(self._head.hash, body)
         prefix = MAGIC if self._needs_magic else b""
-        with _Failing(self):
-            self._disk.append(prefix + entry + digest)
+        self._attempt(lambda: self._disk.append(prefix + entry))
         self._needs_magic = False
-        self._head = Head(self._head.entries + 1, digest)
+        name = event.journal_id if isinstance(event, Opened) else self._head.journal_id
+        self._head = Head(self._head.entries + 1, digest, name)
 
     def commit(self, intent: Intended) -> Receipt:
         """Adds an intent and returns once it is on the disk. Raises JournalError."""
         self.append(intent)
-        with _Failing(self):
-            self._disk.sync()
-        self._synced = self._head
+        self.sync()
         return Receipt(self._head, intent)
 
-    def anchor(self) -> None:
-        """Brings the anchor up to what is surely on the disk; a failure is no loss of a dose."""
-        if self._failed is not None or self._anchored == self._synced or not self._synced.entries:
-            return
+    def sync(self) -> None:
+        """Brings everything appended to the disk, then the head to its anchor.
+
+        Raises JournalError. An anchor that cannot be written lags behind, which harms no dose.
+        """
+        self._require_sound()
+        self._attempt(self._disk.sync)
+        self._synced = self._head
         with contextlib.suppress(OSError):
-            self._anchor.write(self._synced)
-            self._anchored = self._synced
+            self._write_anchor()
 
     def settle(self) -> None:
-        """Brings everything appended to the disk, and the anchor up to date.
+        """Brings everything appended to the disk, and the anchor too. Raises JournalError.
 
-        Raises JournalError; a journal with a problem stays as it is, its anchor too.
+        A journal with a problem stays as it is, its anchor too. Here an anchor that cannot be
+        written is a problem: without it the next start would find the journal not to be trusted.
         """
-        if self._failed is not None:
-            raise JournalError(self._failed)
-        with _Failing(self):
-            self._disk.sync()
-        self._synced = self._head
-        self.anchor()
+        self.sync()
+        try:
+            self._write_anchor()
+            if self._anchored is not None:
+                self._anchor.sync()
+        except OSError as error:
+            self.distrust(f"the journal's anchor could not be written ({_what(error)})")
+            self._require_sound()
+
+    def checkpoint(self, state: State, at: Instant) -> None:
+        """Sums up all entries so far, which fold to this state. Raises JournalError."""
+        encoded = encode_state(state)
+        self.append(summed_up(encoded, at))
+        if self._states is not None:
+            self._states.write(encoded)
 
     def distrust(self, reason: str) -> None:
         """Nothing is written any more: what is there must stay as it was found."""
-        self._failed = self._failed or reason
+        self._problem = self._problem or reason
 
-    def fail(self, error: OSError) -> None:
+    def close(self) -> None:
+        """Lets go of the file; a later write would open it again."""
+        self._disk.close()
+
+    def _write_anchor(self) -> None:
+        if self._anchored != self._synced and self._synced.entries:
+            self._anchor.write(self._synced)
+            self._anchored = self._synced
+
+    def _require_sound(self) -> None:
+        if self._problem is not None:
+            raise JournalError(self._problem)
+
+    def _attempt(self, work: Callable[[], None]) -> None:
         """The first failed write ends all writing: what a second try returns proves nothing."""
-        self._failed = (
-            f"the journal could not be written ({error.strerror or error}); no bolus and no "
-            "increase until a person has looked at the disk and started again"
-        )
+        try:
+            work()
+        except OSError as error:
+            self.distrust(f"the journal could not be written ({_what(error)})")
+            raise JournalError(str(self._problem)) from error
 
 
-class _Failing:
-    """Turns an OSError of the disk into a JournalError, and latches it."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            self._journal.fail(error)
-            raise JournalError(str(self._journal._failed)) from error
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedJournal:
-    """A journal ready for appending, its past, and what was wrong with it, if anything."""
-
-    journal: Journal
-    events: tuple[Event, ...]
-    problem: str | None
-
-
-def open_journal(disk: Disk, anchor: Anchor) -> OpenedJournal:
-    """Opens a journal for its owner; a torn last entry is cut off, since it was never sent.
-
-    A journal with a problem opens too, so that its past can be read and the device be stopped;
-    the caller latches.
-    """
-    contents, problem = parse(b""), None
+def _body_of(event: Event) -> bytes:
     try:
-        contents = parse(disk.read())
-        problem = verify(contents, anchor.read())
-        if problem is None and contents.torn:
-            disk.cut(contents.whole)
-    except JournalError as error:
-        problem = str(error)
-    except OSError as error:
-        problem = f"it cannot be read or mended: {error.strerror or error}"
-    return OpenedJournal(Journal(disk, anchor, contents, problem), contents.events, problem)
+        body = encode_event(event)
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise JournalError(f"an entry that the journal cannot hold: {error}") from error
+    if len(body) > MAX_ENTRY:
+        raise JournalError(f"an entry of {len(body)} bytes is too large for the journal")
+    return body
 
 
-def slow_time_at_end(events: Iterable[Event]) -> Milliseconds:
-    """The slow time at which a journal ends: lockouts and windows go on from here."""
-    return max((event.at.slow for event in events), default=Milliseconds(0))
+def _what(error: OSError) -> str:
+    way_out = _WAYS_OUT.get(error.errno or 0, "look at the disk, then start again")
+    return f"{error.strerror or error}: {way_out}"

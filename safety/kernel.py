@@ -35,6 +35,7 @@ from safety.events import (
     Looked,
     Lowered,
     Measured,
+    Metered,
     MriEntered,
     MriLeft,
     Opened,
@@ -48,12 +49,12 @@ from safety.events import (
 from safety.limits import PumpLimits, pump_limits
 from safety.outputs import DrugInPump, Output
 from safety.review import review_infusion, review_stimulation
-from safety.rules_change import judge_change
+from safety.rules_change import judge_change, judge_kept
 from safety.rules_line import (
     bridge_end,
     judge_bridge,
     judge_line_is_still,
-    judge_prime,
+    keeps_the_line,
 )
 from safety.rules_open import (
     judge_attention,
@@ -67,6 +68,7 @@ from safety.rules_open import (
     passed_rules,
     softened,
 )
+from safety.rules_prime import judge_prime
 from safety.rules_running import (
     judge_amplitude_change,
     judge_impedance_pulses,
@@ -87,6 +89,7 @@ from safety.state import (
     State,
     delivery_slack,
     impedance_at,
+    in_therapy_time,
     programs_in_window,
     reservations_at,
 )
@@ -151,7 +154,7 @@ def step(state: State, event: Ask | Event) -> tuple[State, tuple[Effect, ...]]:
     match event:
         case Ask():
             return state, _answer(state, event)
-        case Opened() | Checkpointed():
+        case Opened() | Checkpointed() | Metered():
             return state, ()
         case Connected():
             return fold.connected(state, event), ()
@@ -178,28 +181,30 @@ def step(state: State, event: Ask | Event) -> tuple[State, tuple[Effect, ...]]:
         case Cleared():
             return fold.cleared(state, event.code), ()
         case Paused():
-            return replace(state, alarms_paused_until=event.until), ()
+            return fold.paused(state, event), ()
         case Looked():
             return fold.looked(state, event), ()
         case MriEntered():
-            return replace(state, in_mri=True, epoch=state.epoch + 1), ()
+            return replace(state, in_mri=True, mri=event, epoch=state.epoch + 1), ()
         case MriLeft():
             left = "the device was in a magnetic field"
-            return replace(state, in_mri=False, from_zero=left, epoch=state.epoch + 1), ()
+            state = replace(state, in_mri=False, mri=None, from_zero=left)
+            return replace(state, epoch=state.epoch + 1), ()
         case Latched():
             return fold.latched(state, event), ()
 
 
-def continues(state: State, command: Command) -> bool:
+def continues(state: State, command: Command, now: Instant) -> bool:
     """Whether a command only keeps, applies again or resumes what the pump last delivered.
 
     Nowhere more than the last verified program (or, where the past is lost, than the program that
-    the pump was found with). No guard against too much may refuse it (SR-62).
+    the pump was found with), and nothing new in the line. No guard against too much may refuse it
+    (SR-62).
     """
     return (
         isinstance(command, ProgramPump)
         and state.last_verified is not None
-        and command.program.bridge == state.last_verified.bridge
+        and keeps_the_line(command, state.last_verified, state.line_moves, now)
         and is_no_more_than(command.program, state.last_verified)
     )
 
@@ -207,26 +212,48 @@ def continues(state: State, command: Command) -> bool:
 def judge(state: State, ask: Ask) -> tuple[Finding, ...]:
     """Every objection to a request, hard and soft, without deciding."""
     command = ask.command
-    if continues(state, command):
+    if continues(state, command, ask.at):
         assert isinstance(command, ProgramPump)
-        return _unique(softened(_review(state, command, first_program=False)))
+        kept = judge_kept(state.last_verified, command)
+        return _unique(softened([*_review(state, command, first_program=False), *kept]))
     findings = [
         *judge_latch(state.latched),
         *judge_unsettled(state.unsettled),
         *judge_mri(in_mri=state.in_mri),
         *judge_cycle(state.alerts, command, ask.at),
     ]
+    if (stale_after := _stale_after(command)) is not None:
+        findings += judge_fresh(ask.seen, ask.at, in_therapy_time(state, stale_after))
     match command:
         case ProgramPump():
             first = any(drug.name not in state.known_drugs for drug in command.program.drugs)
             findings += _review(state, command, first_program=first)
             findings += _judge_pump_change(state, command, ask.at)
         case GiveBolus() | Prime():
-            findings += judge_fresh(ask.seen, ask.at, Milliseconds(3 * command.profile.poll))
             findings += _judge_bolus(state, command, ask.at)
         case _:
             findings += _judge_stimulator(state, ask)
-    return _unique(findings)
+    return _unique([one for one in findings if not _is_waived(state, command, one, ask.at)])
+
+
+def _stale_after(command: Command) -> Milliseconds | None:
+    """How old the device's state may be, in link time; ``None`` where it does not matter."""
+    match command:
+        case GiveBolus() | Prime():
+            return Milliseconds(3 * command.profile.poll)
+        case StartStimulation() | ChangeAmplitude():
+            return command.profile.lease
+        case _:
+            return None
+
+
+def _is_waived(state: State, command: Command, finding: Finding, now: Instant) -> bool:
+    """Whether a reason let this pass already, when the program that is now started was applied."""
+    return (
+        isinstance(command, StartStimulation | ChangeAmplitude)
+        and finding.severity == "soft"
+        and any(one.rule == finding.rule and now.slow <= one.until for one in state.waivers)
+    )
 
 
 def _unique(findings: list[Finding]) -> tuple[Finding, ...]:
@@ -252,9 +279,13 @@ def _judge_pump_change(state: State, command: ProgramPump, now: Instant) -> list
     known = programs_in_window(state, now)
     held = reservations_at(state, now)
     in_line = state.pump_program or state.last_verified
+    rises = state.pump_program is not None and not is_no_more_than(
+        command.program, state.pump_program
+    )
     return [
+        *(judge_unknown_past(state.full_until, now, "basal") if rises else ()),
         *judge_bridge(in_line, command, state.line_moves, now),
-        *judge_change(state.pump_program, known, command),
+        *judge_change(in_line, known, command),
         *judge_pump_windows(state.pump_program, known, command.program, limits, held, now),
     ]
 
@@ -268,12 +299,12 @@ def _judge_bolus(state: State, command: GiveBolus | Prime, now: Instant) -> list
     ]
     if isinstance(command, Prime):
         return findings + judge_prime(
-            state.pump_program, state.primed_fills, command.prime, command.profile
+            state.pump_program, state.pump_limits, state.primed_fills, command
         )
     held = reservations_at(state, now)
     return [
         *findings,
-        *judge_unknown_past(state.full_until, now),
+        *judge_unknown_past(state.full_until, now, "bolus"),
         *judge_lockout(held, command.bolus, command.profile, delivery_slack(state), now),
         *judge_bolus_in_state(
             state.pump_program,
@@ -299,7 +330,6 @@ def _judge_stimulator(state: State, ask: Ask) -> list[Finding]:
             program = command.stimulation.as_program()
             measured = impedance_at(state, now)
             return [
-                *judge_fresh(ask.seen, now, command.profile.lease),
                 *judge_waivers(state.waivers, now),
                 *review_stimulation((program,), command.profile),
                 *judge_start(state.programs, state.running, state.from_zero, command.stimulation),
@@ -307,7 +337,6 @@ def _judge_stimulator(state: State, ask: Ask) -> list[Finding]:
             ]
         case ChangeAmplitude():
             return [
-                *judge_fresh(ask.seen, now, command.profile.lease),
                 *judge_waivers(state.waivers, now),
                 *review_stimulation((command.stimulation.as_program(),), command.profile),
                 *judge_amplitude_change(
@@ -327,46 +356,77 @@ def _answer(state: State, ask: Ask) -> tuple[Effect, ...]:
     findings = judge(state, ask)
     objections = judge_override(findings, ask.override, state.passed, ask.at)
     if objections:
-        return (Record(Rejected(ask.at, ask.id, ask.command.kind, objections), durable=False),)
+        return (Record(_rejected(ask, objections), durable=False),)
     intent = _intent(state, ask, passed_rules(findings))
     if state.latched is not None:
         return (Continue(intent),)
     return (Record(intent, durable=True),)
 
 
+def _rejected(ask: Ask, objections: tuple[Finding, ...]) -> Rejected:
+    command = ask.command
+    return Rejected(
+        ask.at,
+        ask.id,
+        command.kind,
+        objections,
+        _asked_for(command),
+        ask.patient,
+        _limits_of(command),
+        ask.override,
+    )
+
+
+def _asked_for(command: Command) -> tuple[Output, ...]:
+    match command:
+        case ProgramStimulator():
+            return command.programs
+        case StartStimulation() | ChangeAmplitude():
+            return (command.stimulation,)
+        case MeasureImpedance():
+            return (command.pulses,)
+        case ProgramPump():
+            return (command.program,)
+        case GiveBolus():
+            return (command.bolus,)
+        case Prime():
+            return (command.prime,)
+
+
+def _limits_of(command: Command) -> PumpLimits | None:
+    if not isinstance(command, ProgramPump):
+        return None
+    limits, _ = pump_limits(command.therapy, command.formulary)
+    return limits
+
+
 def _intent(state: State, ask: Ask, passed: tuple[str, ...]) -> Intended:
     command = ask.command
-    outputs: tuple[Output, ...]
-    limits: PumpLimits | None = None
     drugs: tuple[DrugInPump, ...] = ()
     latest_end: Milliseconds | None = None
     last_begin = ask.at.slow + delivery_slack(state)
     match command:
-        case ProgramStimulator():
-            outputs = command.programs
-        case StartStimulation() | ChangeAmplitude():
-            outputs = (command.stimulation,)
-        case MeasureImpedance():
-            outputs = (command.pulses,)
         case ProgramPump():
-            outputs = (command.program,)
-            limits, _ = pump_limits(command.therapy, command.formulary)
-            latest_end = bridge_end(command.program, command.profile, Milliseconds(last_begin))
+            left = command.evidence.line_left if command.evidence else None
+            latest_end = bridge_end(
+                command.program,
+                command.profile,
+                Milliseconds(last_begin),
+                left if continues(state, command, ask.at) else None,
+            )
         case GiveBolus():
-            outputs = (command.bolus,)
             assert state.pump_program is not None, "a bolus without a program is never granted"
             drugs = state.pump_program.drugs
             latest_end = Milliseconds(last_begin + command.bolus.over)
         case Prime():
-            outputs = (command.prime,)
             latest_end = Milliseconds(last_begin + command.prime.over)
     return Intended(
         ask.at,
         ask.id,
         command.kind,
-        outputs,
+        _asked_for(command),
         ask.patient,
-        limits,
+        _limits_of(command),
         drugs,
         latest_end,
         ask.override,

@@ -79,7 +79,8 @@ def wider_layer(
     """SR-61: a layer that would widen what a layer above it allows.
 
     Protects from a file that loosens a limit while it seems to set one. Harm: a right file is
-    refused where an outer layer is too tight for this patient. Way out: correct the layer.
+    refused where an outer layer is too tight for this patient. Longest denial: until the layer is
+    corrected. Way out: correct the layer.
     """
     return Finding(
         rule="SR-61",
@@ -167,8 +168,9 @@ def pump_limits(
 def missing_limits(limits: PumpLimits, *, bolus_asked: bool) -> list[Finding]:
     """SR-04, SR-05: each quantity that will be compared and that no layer limits.
 
-    Protects from reading "no limit written" as "no limit". Harm: a file without limits is
-    refused although its dose may be right. Way out: write the limit into the file.
+    Protects from reading "no limit written" as "no limit". Harm: a file without limits is refused
+    although its dose may be right. Longest denial: until the limit is written. Way out: write the
+    limit into the file.
     """
     return [
         missing_limit(f"drugs[{index}].limits.{quantity}", drug.name, quantity)
@@ -258,8 +260,9 @@ def _wider(index: int, drug: Drug, entry: FormularyEntry | None) -> list[Finding
 def _incoherent(index: int, limits: DrugLimits) -> list[Finding]:
     """SR-05: a shorter period that allows more than a longer one.
 
-    Protects from limits typed into each other's places. Harm: a deliberate but pointless limit
-    is refused. Way out: write limits that grow with their period.
+    Protects from limits typed into each other's places. Harm: a deliberate but pointless limit is
+    refused. Longest denial: until the file is corrected. Way out: write limits that grow with their
+    period.
     """
     findings = []
     present = [(q, one) for q in _compared(bolus_asked=True) if (one := limits.of(q)) is not None]

@@ -1,177 +1,136 @@
-"""The monitor's judgement: what a device shows against what was granted. Pure, in integers.
+"""The monitor's judgement: what a device shows and what lies open, against the journal. Pure.
 
-It never sees commands, only the device's own evidence and the verified program, so it finds what
-the kernel cannot: a device that does something else than it was told.
+It never sees commands, only the device's own evidence and the journal's entries by a fold of its
+own (`granted`), so it finds what the kernel cannot: a device that does something else than it was
+told, and a judge that granted too much. A pump's meters are judged in `monitor_pump`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from collections.abc import Iterable, Mapping, Sequence
 
 from device_profiles.formulary import StopPolicy
-from device_profiles.notation import write_current, write_volume
-from device_profiles.profile import PumpProfile
-from device_profiles.quantities import (
-    DAY_MINUTES,
-    DAY_MS,
-    MILLION,
-    MINUTE_MS,
-    MicroAmps,
-    Milliseconds,
-    NanoLitres,
-    NanoLitresPerDay,
-    divide_up,
-    widened,
-)
-from safety.alarms import Alarm, Priority, by_priority
-from safety.dose import bolus_time, flow_at
-from safety.outputs import PumpProgram, Stimulation
+from device_profiles.notation import write_current
+from device_profiles.profile import StimulatorProfile
+from device_profiles.quantities import MicroAmps, Milliseconds
+from safety.alarm_table import BY_DRUG, KINDS, Priority, kind_of
+from safety.alarms import Alarm, by_priority
+from safety.fold import PROGRAMMING
+from safety.granted import Granted
+from safety.monitor_readings import StimulatorReading
+from safety.outputs import Stimulation
 
-UNDER_DELIVERY_AFTER = Milliseconds(5 * MINUTE_MS)
-"""How long too little must last before it is an alarm [Open PCA R6.4.0(2): 5 min for basal]."""
-ODOMETER_SLACK = NanoLitres(2)
-"""What two readings, each rounded once, may differ by."""
-
-_NO_FLOW = ("motor-stall", "pump-stopped", "reservoir-empty")
-_NO_FLOW_PRIORITY: dict[StopPolicy, Priority] = {
-    "never-stop": "HIGH",
-    "hold-basal": "MEDIUM",
-    "may-stop": "LOW",
-}
-"""How urgent a pump without flow is: by what withdrawal of its drug does [domain 4.5]."""
-_LOW = ("battery-low", "low-reservoir")
+OPEN_AFTER = Milliseconds(30_000)
+"""How long an outcome may stay unknown; link time: all questions of a session take 5 s at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class StimulatorReading:
-    """What a stimulator says flows now, one amplitude for each area."""
-
-    on: bool
-    amplitudes: tuple[MicroAmps, ...]
-    alarms: tuple[str, ...]
-    age: Milliseconds
+# --- all alarms of one moment ----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class PumpReading:
-    """A pump's odometer at its own clock (ms of Unix time), and its count of patient boluses."""
+def verdict(alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:
+    """One alarm for each code, its highest, and the highest first (SR-55)."""
+    highest: dict[str, Alarm] = {}
+    for alarm in by_priority(alarms):
+        highest.setdefault(alarm.code, alarm)
+    return by_priority(highest.values())
 
-    clock: Milliseconds
-    delivered: NanoLitres
-    patient_boluses: int
-    alarms: tuple[str, ...]
-    age: Milliseconds
-    bolus_runs: bool = False
-    """Whether more than the basal flowed just then: a bolus may run on into what follows."""
+
+def must_stop(alarms: Iterable[Alarm]) -> Alarm | None:
+    """SR-30, SR-53: the alarm that the monitor stops a device for, by its drug's policy.
+
+    Only evidence of too much stops: a monitor that stops for too little would do to a baclofen
+    patient what it warns of. Protects from an overdose that nobody is there to end. Harm: boluses
+    are closed, and a drug that may stop is stopped. Longest denial: until a person has applied the
+    program again. Way out: look, apply again.
+    """
+    return next((alarm for alarm in by_priority(alarms) if kind_of(alarm.code).stops), None)
+
+
+# --- a stimulator ----------------------------------------------------------------------------
 
 
 def judge_stimulator(
-    running: Stimulation | None, reading: StimulatorReading, stale_after: Milliseconds
+    granted: Sequence[Stimulation], reading: StimulatorReading, profile: StimulatorProfile
 ) -> tuple[Alarm, ...]:
-    """Alarms of one reading of a stimulator, highest first (SR-52, SR-54)."""
-    alarms = [*_stale(reading.age, stale_after), *alarms_of_device(reading.alarms)]
-    if running is None and (reading.on or any(reading.amplitudes)):
-        text = "the stimulator's output is on, and nobody started it"
-        alarms.append(Alarm("delivery-without-intent", "HIGH", "SR-54", text))
-    elif running is not None:
-        pairs = zip_longest(reading.amplitudes, running.amplitudes, fillvalue=MicroAmps(0))
-        for number, (seen, granted) in enumerate(pairs, start=1):
-            if seen > granted:
-                text = (
-                    f"area {number} shows {write_current(seen)}, granted were "
-                    f"{write_current(granted)}"
-                )
-                alarms.append(Alarm("over-plan", "HIGH", "SR-54", text))
-    return by_priority(alarms)
+    """SR-54: what flows against all that may flow: granted, on its way, or still falling.
 
-
-def judge_pump(
-    program: PumpProgram,
-    boluses: Sequence[NanoLitres],
-    first: PumpReading,
-    now: PumpReading,
-    profile: PumpProfile,
-) -> tuple[Alarm, ...]:
-    """Alarms of a pump's reading against an earlier one of the same program (SR-52, SR-54).
-
-    ``boluses`` are the volumes granted by the host that may lie between the readings. Only a pump
-    that runs its basal throughout is judged for too little.
+    Protects from an output that nobody started and from one above what was granted, above the
+    patient's ceiling or above what the device is made for. Harm: the output goes to zero. Longest
+    denial: until it is started again. Way out: look, start again.
     """
-    stale_after = Milliseconds(3 * profile.poll)
-    alarms = [*_stale(now.age, stale_after), *alarms_of_device(now.alarms, program.stop_policy)]
-    delivered = now.delivered - first.delivered
-    if delivered < 0 or now.clock < first.clock:
-        text = "the pump's odometer or clock went backwards: what it says cannot be trusted"
-        alarms.append(Alarm("odometer-fell", "HIGH", "SR-54", text))
-        return by_priority(alarms)
-    basal = scheduled(program, first.clock, now.clock)
-    presses = now.patient_boluses - first.patient_boluses
-    interval = Milliseconds(now.clock - first.clock)
-    button = _of_presses(program, presses + first.bolus_runs, interval)
-    most = widened(divide_up(basal, DAY_MS) + button + sum(boluses), profile.accuracy)
-    least = basal * (MILLION - profile.accuracy) // (DAY_MS * MILLION)
-    if delivered > most + ODOMETER_SLACK:
-        text = (
-            f"{write_volume(NanoLitres(delivered))} delivered, at most "
-            f"{write_volume(NanoLitres(most))} planned, accuracy included"
-        )
-        alarms.append(Alarm("over-delivery", "HIGH", "SR-54", text))
-    lasted = now.clock - first.clock
-    if lasted >= UNDER_DELIVERY_AFTER and delivered + ODOMETER_SLACK < least:
-        priority = _NO_FLOW_PRIORITY[program.stop_policy]
-        text = (
-            f"only {write_volume(NanoLitres(delivered))} delivered, at least "
-            f"{write_volume(NanoLitres(least))} planned"
-        )
-        alarms.append(Alarm("under-delivery", priority, "SR-54", text))
-    return by_priority(alarms)
+    flows = reading.on or any(reading.amplitudes)
+    if not flows:
+        return ()
+    if not granted:
+        text = "the stimulator's output is on, and nobody started it"
+        return (Alarm("delivery-without-intent", "HIGH", "SR-54", text),)
+    alarms = []
+    if reading.slot not in {one.program.slot for one in granted}:
+        text = f"the program of slot {reading.slot} flows, and another one was granted"
+        alarms.append(Alarm("over-plan", "HIGH", "SR-54", text))
+    for number, seen in enumerate(reading.amplitudes):
+        most = max((_of_area(one.amplitudes, number) for one in granted), default=MicroAmps(0))
+        if seen > most:
+            text = (
+                f"area {number + 1} shows {write_current(seen)}, granted were {write_current(most)}"
+            )
+            alarms.append(Alarm("over-plan", "HIGH", "SR-54", text))
+        ceilings = [tuple(area.ceiling for area in one.program.areas) for one in granted]
+        ceiling = max((_of_area(one, number) for one in ceilings), default=MicroAmps(0))
+        if seen > min(ceiling, profile.amplitude_max):
+            text = f"area {number + 1} shows {write_current(seen)}, above its ceiling"
+            alarms.append(Alarm("over-limit", "HIGH", "SR-54", text))
+    return tuple(alarms)
 
 
-def _of_presses(program: PumpProgram, presses: int, interval: Milliseconds) -> int:
-    """What granted presses may have delivered in an interval: never more than the program lets."""
-    button = program.patient_bolus
-    if button is None:
-        return 0
-    most = divide_up(button.volume * bolus_time(button, interval), button.over)
-    return min(button.volume * presses, most)
+def _of_area(values: Sequence[MicroAmps], number: int) -> MicroAmps:
+    return values[number] if number < len(values) else MicroAmps(0)
 
 
-def scheduled(program: PumpProgram, start: Milliseconds, end: Milliseconds) -> int:
-    """The integral of the basal between two times of the pump's clock, in nL/day x ms, exact."""
-    return _integral(program, end) - _integral(program, start)
+# --- the journal -----------------------------------------------------------------------------
 
 
-def basal_flow_at(program: PumpProgram, clock: Milliseconds) -> NanoLitresPerDay:
-    """The scheduled basal flow at a time of the pump's clock."""
-    minute = (clock // MINUTE_MS + program.utc_offset_min) % DAY_MINUTES
-    return flow_at(program.basal, minute)
+def judge_open(
+    granted: Granted, ages: Mapping[int, Milliseconds], now: Milliseconds
+) -> tuple[Alarm, ...]:
+    """SR-21, SR-22, SR-32, SR-57: what the journal leaves open for too long, or for good.
+
+    ``ages`` are those of the open intents by their ids, in link time; ``now`` is therapy time.
+    Protects from a doubt that everybody has forgotten. Harm: none, it stops nothing. Longest
+    denial: none. Way out: connect again, so that the device is asked; apply a program.
+    """
+    alarms = []
+    for intent in granted.open:
+        is_old = ages.get(intent.id, Milliseconds(0)) > OPEN_AFTER
+        if intent.command in PROGRAMMING and is_old:
+            text = f"program {intent.id:#x} was sent and never settled: either may be in the device"
+            alarms.append(Alarm("programming-open", "MEDIUM", "SR-22", text))
+        if intent.id in granted.doubted or (is_old and intent.command not in PROGRAMMING):
+            text = f"it is not known whether intent {intent.id:#x} was carried out"
+            alarms.append(Alarm("uncertain", "MEDIUM", "SR-21", text))
+    if granted.differs is not None:
+        text = f"{granted.differs}; no program counts as verified until one is applied"
+        alarms.append(Alarm("program-differs", "HIGH", "SR-22", text))
+    if granted.stop_open:
+        alarms.append(Alarm("stop-unconfirmed", "HIGH", "SR-32", "a stop could not be confirmed"))
+    for waiver in granted.waivers:
+        if now > waiver.until:
+            text = f"{waiver.rule} was passed with a reason for a time, and that is over"
+            alarms.append(Alarm("waiver-expired", "LOW", "SR-57", text))
+    return tuple(alarms)
 
 
-def _integral(program: PumpProgram, clock: Milliseconds) -> int:
-    """The integral from the local midnight of day 0 of Unix time up to ``clock``."""
-    local = clock + program.utc_offset_min * MINUTE_MS
-    days, moment = divmod(local, DAY_MS)
-    return days * _of_a_day(program, DAY_MS) + _of_a_day(program, moment)
+# --- age, and what a device says of itself ---------------------------------------------------
 
 
-def _of_a_day(program: PumpProgram, moment: int) -> int:
-    """The integral from midnight to a moment of the day, ms; the last step wraps around."""
-    starts = [step.start * MINUTE_MS for step in program.basal]
-    flows = [step.flow for step in program.basal]
-    borders = [0, *starts, DAY_MS]
-    along = [flows[-1], *flows]
-    return sum(
-        flow * (min(moment, end) - begin)
-        for flow, begin, end in zip(along, borders[:-1], borders[1:], strict=True)
-        if begin < moment and begin < end
-    )
+def judge_age(age: Milliseconds, stale_after: Milliseconds) -> tuple[Alarm, ...]:
+    """SR-52: a reading that nothing newer followed in time is shown as old.
 
-
-def _stale(age: Milliseconds, stale_after: Milliseconds) -> list[Alarm]:
+    Protects from an old figure that is taken for a live one. Harm: none, it stops nothing. Longest
+    denial: none. Way out: the next reading.
+    """
     if age <= stale_after:
-        return []
+        return ()
     text = f"the last reading is {age} ms old; it is not shown as live"
-    return [Alarm("telemetry-stale", "MEDIUM", "SR-52", text)]
+    return (Alarm("telemetry-stale", "MEDIUM", "SR-52", text),)
 
 
 def alarms_of_device(names: Sequence[str], policy: StopPolicy | None = None) -> tuple[Alarm, ...]:
@@ -183,9 +142,13 @@ def alarms_of_device(names: Sequence[str], policy: StopPolicy | None = None) -> 
 
 
 def _priority_of(name: str, policy: StopPolicy | None) -> Priority:
-    """The priority of a device's own alarm; one that nobody knows is MEDIUM."""
-    if name in _NO_FLOW and policy is not None:
-        return _NO_FLOW_PRIORITY[policy]
-    if name == "free-flow":
-        return "HIGH"
-    return "LOW" if name in _LOW else "MEDIUM"
+    """The priority of a device's own alarm; one that nobody knows is MEDIUM.
+
+    Where the drug decides and is not known, it is taken for one that must not stop.
+    """
+    kind = KINDS.get(name)
+    if kind is None:
+        return "MEDIUM"
+    if len(kind.priorities) == 1:
+        return kind.priorities[0]
+    return BY_DRUG[policy or "never-stop"]

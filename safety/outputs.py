@@ -151,6 +151,18 @@ class PumpProgram:
     bridge: Bridge | None = None
     kind: Literal["pump-program"] = "pump-program"
 
+    def while_bridging(self) -> "PumpProgram | None":
+        """What it delivers until its bridge is over, for the rules that judge a program."""
+        if self.bridge is None:
+            return None
+        return replace(
+            self,
+            drugs=self.bridge.drugs,
+            basal=self.bridge.basal,
+            patient_bolus=None,
+            bridge=None,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BolusOutput:

@@ -42,7 +42,7 @@ def plan_digest(content: PlanContent, made: Milliseconds) -> str:
 
 
 def confirm(digest: str, content: PlanContent, now: Milliseconds) -> None:
-    """Accepts a digest only for this very content and within ten minutes; else raises Refused."""
+    """SR-58: accepts a digest only for this very content and within ten minutes; else Refused."""
     match = _FORM.fullmatch(digest)
     if match is None:
         raise Refused(

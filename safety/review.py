@@ -10,7 +10,7 @@ from typing import Any
 from device_profiles.diagnostics import Finding
 from device_profiles.formulary import Formulary
 from device_profiles.profile import PumpProfile, StimulatorProfile
-from device_profiles.quantities import DAY_MS, charge_per_phase, divide_up, share_of
+from device_profiles.quantities import DAY_MS, PicoCoulombs, charge_per_phase, divide_up, share_of
 from device_profiles.therapy import InfusionTherapy, contact_name
 from safety.charge import charge_report
 from safety.dose import (
@@ -22,7 +22,9 @@ from safety.dose import (
     worst_case_mass,
 )
 from safety.limits import PumpLimits, pump_limits
-from safety.outputs import PumpProgram, StimulatorProgram
+from safety.outputs import Bridge, PumpProgram, StimulatorProgram
+from safety.rules_balance import build_up
+from safety.rules_bridge import bridge_words
 from safety.rules_infusion import FEMTOGRAMS_IN_NANOGRAM, INFUSION_RULES
 from safety.rules_reservoir import InfusionCase
 from safety.rules_stimulation import STIMULATION_RULES, driven_contacts
@@ -30,9 +32,11 @@ from safety.rules_stimulation import STIMULATION_RULES, driven_contacts
 NOT_JUDGED_STIMULATION = ("SR-22", "SR-25", "SR-44", "SR-47")
 """Rules of a stimulator that need the device: read back, identity, old ceilings, impedances."""
 
-NOT_JUDGED_INFUSION = ("SR-12", "SR-14", "SR-22", "SR-25")
-"""Rules of a pump that always need the device (what is in its line, what it gave, read back, who
-it is); `not_judged_infusion` adds those that may."""
+_NEED_A_PUMP = "SR-06 SR-12 SR-13 SR-14 SR-19 SR-22 SR-25 SR-59"
+NOT_JUDGED_INFUSION = tuple(_NEED_A_PUMP.split())
+"""Rules of a pump that always need the device (the dose before, what is in its line, what it gave,
+what its last fill left, read back, who it is, its clock); `not_judged_infusion` adds those that
+may."""
 
 _PATH = re.compile(r"[^.\[\]]+|\[\d+\]")
 
@@ -108,6 +112,7 @@ def derived_stimulation(
     """Charge, density and Shannon's k of each contact at the set amplitude, as a report's JSON.
 
     Density in uC/cm2 and k to 3 decimals, k ``None`` at zero charge; without the case.
+    ``build_up`` is the same of what a burst leaves on a contact before its passive recharge.
     """
     derived: dict[str, Any] = {}
     for program in programs:
@@ -117,15 +122,23 @@ def derived_stimulation(
             for electrode in driven_contacts(area):
                 current = share_of(area.amplitude, electrode.share)
                 charge = charge_per_phase(current, area.pulse_width)
-                report = charge_report(charge, profile.contact_area)
-                contacts[contact_name(electrode.contact)] = {
-                    "charge_per_phase_pC": charge,
-                    "charge_density_uC_per_cm2": report.density_uC_per_cm2,
-                    "shannon_k": report.shannon_k,
-                }
+                figures = _figures("charge_per_phase_pC", charge, profile)
+                gathered = build_up(program, area, electrode)
+                if gathered is not None:
+                    figures["build_up"] = _figures("charge_pC", gathered, profile)
+                contacts[contact_name(electrode.contact)] = figures
             areas.append(contacts)
         derived[program.name] = {"areas": areas}
     return {"programs": derived}
+
+
+def _figures(key: str, charge: PicoCoulombs, profile: StimulatorProfile) -> dict[str, Any]:
+    report = charge_report(charge, profile.contact_area)
+    return {
+        key: charge,
+        "charge_density_uC_per_cm2": report.density_uC_per_cm2,
+        "shannon_k": report.shannon_k,
+    }
 
 
 def derived_infusion(program: PumpProgram, profile: PumpProfile) -> dict[str, Any]:
@@ -152,6 +165,19 @@ def derived_infusion(program: PumpProgram, profile: PumpProfile) -> dict[str, An
         "daily_volume_nL": daily_volume(program),
         "days_to_alarm_nominal": _days(days.nominal_centi if days else None),
         "days_to_alarm_worst": _days(days.worst_centi if days else None),
+        **_derived_bridge(program.bridge),
+    }
+
+
+def _derived_bridge(bridge: Bridge | None) -> dict[str, Any]:
+    if bridge is None or not bridge.basal:
+        return {}
+    return {
+        "bridge": {
+            "volume_nL": bridge.volume,
+            "flows_nL_per_day": [step.flow for step in bridge.basal],
+            "text": bridge_words(bridge),
+        }
     }
 
 

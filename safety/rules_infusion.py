@@ -38,6 +38,7 @@ from safety.limits import (
     missing_limits,
 )
 from safety.outputs import BolusOutput, DrugInPump, PatientBolusOutput, PumpProgram
+from safety.rules_bridge import judge_bridge_flows, judge_bridge_form, judge_bridge_windows
 from safety.rules_reservoir import (
     InfusionCase,
     InfusionRule,
@@ -65,9 +66,10 @@ def _both_rates(rate: FemtogramsPerDay) -> str:
 def judge_flows(case: InfusionCase) -> list[Finding]:
     """SR-07: steps that make a day, each a flow that the pump can deliver, with the bolus too.
 
-    Protects from a dose that rounds to nothing or that the pump cannot move, too little as much
-    as too much. Harm: a small dose needs a weaker concentration. Way out: another concentration
-    or device. A minimum rate is a dose, so a flow below it is never raised to it.
+    Protects from a dose that rounds to nothing or that the pump cannot move, too little as much as
+    too much. Harm: a small dose needs a weaker concentration. Longest denial: until the file is
+    corrected. Way out: another concentration or device. A minimum rate is a dose, so a flow below
+    it is never raised to it.
     """
     program, profile = case.program, case.profile
     findings: list[Finding] = []
@@ -119,6 +121,7 @@ def _flow_finding(case: InfusionCase, index: int, flow: NanoLitresPerDay) -> Fin
 def _judge_bolus_flow(
     bolus: BolusOutput | PatientBolusOutput, program: PumpProgram, profile: PumpProfile, path: str
 ) -> list[Finding]:
+    """SR-07, SR-17: a bolus on top of the largest basal stays within the device's largest flow."""
     basal = largest_flow(program)
     own = flow_of_bolus(bolus.volume, bolus.over)
     if basal + own <= profile.flow_max:
@@ -138,7 +141,8 @@ def judge_button(case: InfusionCase) -> list[Finding]:
     """SR-16: a lockout that is never 0, no shorter than the bolus or the device's; a count.
 
     Lockout runs from start to start. Protects from boluses that overlap or follow without end.
-    Harm: pain between boluses. Way out: a longer lockout or a shorter bolus.
+    Harm: pain between boluses. Longest denial: until the file is corrected. Way out: a longer
+    lockout or a shorter bolus.
     """
     bolus, findings = case.program.patient_bolus, list[Finding]()
     if bolus is None:
@@ -176,8 +180,9 @@ def judge_button(case: InfusionCase) -> list[Finding]:
 def judge_bolus_dose(case: InfusionCase) -> list[Finding]:
     """SR-05, SR-07: the patient's bolus is a dose, and within per_bolus of each drug.
 
-    Protects from a tenfold or thousandfold slip in one dose (accidents A7, A8). Harm: too small
-    a bolus helps nobody. Way out: the limit or the dose is corrected in the file.
+    Protects from a tenfold or thousandfold slip in one dose (accidents A7, A8). Harm: too small a
+    bolus helps nobody. Longest denial: until the file is corrected. Way out: the limit or the dose
+    is corrected in the file.
     """
     bolus, findings = case.program.patient_bolus, list[Finding]()
     if bolus is None:
@@ -222,10 +227,10 @@ def _judge_one_bolus(
 def judge_windows(case: InfusionCase) -> list[Finding]:
     """SR-04, SR-05: the worst hour, 4 hours and 24 hours of each drug, basal and boluses full.
 
-    The worst window is judged, not today's: every bolus that lockout and count admit, at the
-    place of the day where the basal gives most. Protects from a dose that only adds up later
-    (accident A1). Harm: a schedule whose boluses the patient never uses is refused. Way out:
-    fewer boluses, a longer lockout, or a limit within the layers above.
+    The worst window is judged, not today's: every bolus that lockout and count admit, at the place
+    of the day where the basal gives most. Protects from a dose that only adds up later (accident
+    A1). Harm: a schedule whose boluses the patient never uses is refused. Longest denial: until the
+    file is corrected. Way out: fewer boluses, a longer lockout, or a limit within the layers above.
     """
     findings: list[Finding] = []
     bolus_asked = case.program.patient_bolus is not None
@@ -297,9 +302,10 @@ def _cause(program: PumpProgram, basal: Femtograms, limit: Limit) -> tuple[str, 
 def judge_start_dose(case: InfusionCase) -> list[Finding]:
     """SR-63: an opioid's history is stated; a start dose stays in its start limits.
 
-    A patient stated to be opioid-naive is at the start by definition and always judged; other
-    start limits hold for the device's first program. The worst 24 hours are compared. Protects
-    from respiratory depression at a first dose. Harm: a slow start. Way out: titrate up.
+    A patient stated to be opioid-naive is at the start by definition and always judged; other start
+    limits hold for the device's first program. The worst 24 hours are compared. Protects from
+    respiratory depression at a first dose. Harm: a slow start. Longest denial: until the file
+    states a lower dose. Way out: titrate up.
     """
     findings: list[Finding] = []
     bounded = can_be_bounded(case.program)
@@ -349,6 +355,9 @@ INFUSION_RULES: tuple[InfusionRule, ...] = (
     judge_windows,
     judge_start_dose,
     judge_reservoir,
+    judge_bridge_form,
+    judge_bridge_flows,
+    judge_bridge_windows,
 )
 
 
@@ -357,9 +366,10 @@ def judge_bolus(
 ) -> list[Finding]:
     """SR-05, SR-07, SR-16: one host-started bolus by itself, on top of the verified program.
 
-    Per-bolus limit of each drug, flow with the largest basal, positive volume and time. The
-    windows are the kernel's, which knows what has been given. Protects from a slip in one dose.
-    Harm: pain until the command is corrected. Way out: correct it.
+    Per-bolus limit of each drug, flow with the largest basal, positive volume and time. The windows
+    are the kernel's, which knows what has been given. Protects from a slip in one dose. Harm: pain
+    until the command is corrected. Longest denial: until the command is corrected. Way out: correct
+    it.
     """
     findings: list[Finding] = []
     for rule, path, value, written in (

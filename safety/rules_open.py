@@ -10,8 +10,9 @@ from safety.commands import Command, Instant, MeasureImpedance, Override
 from safety.events import Intended
 from safety.state import Alert, PassedRule, StandingWaiver
 
-TWO_PERSONS = ("SR-12",)
-"""Rules that one person's reason does not pass (domain 2.6: a concentration without a bridge)."""
+TWO_PERSONS = ("SR-12", "SR-13")
+"""Rules that one person's reason does not pass (domain 2.6: a concentration without a bridge, a
+prime into a line that may hold drug)."""
 OVERRIDES_ALONE = 2
 """How often in a day one rule may be passed by one person; the third time needs a second."""
 OVERRIDE_MAX = Milliseconds(7 * DAY_MS)

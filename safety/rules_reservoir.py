@@ -34,8 +34,9 @@ InfusionRule = Callable[[InfusionCase], list[Finding]]
 def judge_drugs(case: InfusionCase) -> list[Finding]:
     """SR-11, SR-08: known drugs, each once, as in the file, at a concentration for pumps.
 
-    Protects from a drug or strength that no source covers. Harm: a bench with another drug
-    cannot start. Way out: a formulary of the lab's own, with sources.
+    Protects from a drug or strength that no source covers. Harm: a bench with another drug cannot
+    start. Longest denial: until a formulary holds the drug. Way out: a formulary of the lab's own,
+    with sources.
     """
     findings: list[Finding] = []
     formulary, names = case.formulary, [drug.name for drug in case.program.drugs]
@@ -83,8 +84,8 @@ def judge_drugs(case: InfusionCase) -> list[Finding]:
 def judge_vials(case: InfusionCase) -> list[Finding]:
     """SR-08: each drug's concentration, typed a second time from the vial, is the same.
 
-    Protects from a concentration taken from memory (accident A4). Harm: typing it twice. Way
-    out: read both again.
+    Protects from a concentration taken from memory (accident A4). Harm: typing it twice. Longest
+    denial: until the file is corrected. Way out: read both again.
     """
     findings: list[Finding] = []
 
@@ -114,7 +115,8 @@ def judge_reservoir(case: InfusionCase) -> list[Finding]:
     """SR-18: the fill fits the reservoir, and the alarm comes before the pump runs dry.
 
     Protects from an overfilled reservoir, and from withdrawal by a pump that empties before its
-    alarm. Harm: a small fill is refused. Way out: another fill, or another alarm volume.
+    alarm. Harm: a small fill is refused. Longest denial: until the file is corrected. Way out:
+    another fill, or another alarm volume.
     """
     program, profile, findings = case.program, case.profile, list[Finding]()
 

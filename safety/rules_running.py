@@ -48,7 +48,8 @@ def judge_start(
 
     ``from_zero`` is why the output ended without a person's doing: then the amplitudes themselves
     begin at zero and are raised by hand. Protects from starting what nobody judged, and from a
-    jolt. Harm: none. Longest denial: none. Way out: apply the file; stop what runs; start at zero.
+    jolt. Harm: the way back to a known amplitude takes a few steps more. Longest denial: none.
+    Way out: apply the file; stop what runs; start at zero.
     """
     path = f"programs[{wanted.program.slot}]"
     findings = []
@@ -59,8 +60,14 @@ def judge_start(
         text = f"the device does not hold program {wanted.program.name!r} as it was verified"
         findings.append(_hard("SR-22", path, text, "apply the file first"))
     if from_zero is not None and any(wanted.amplitudes):
-        text = f"the last output did not end by a person's doing ({from_zero})"
-        hint = "start it at 0 mA, then raise the amplitude step by step"
+        text = (
+            f"the last output did not end by a person's doing ({from_zero}): the next one starts "
+            "at 0 mA"
+        )
+        hint = (
+            "start it with `neuraxis run FILE --from-zero`, then raise it step by step with "
+            "`neuraxis amplitude`"
+        )
         findings.append(_hard("SR-50", path, text, hint))
     return findings
 

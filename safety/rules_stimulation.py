@@ -36,6 +36,7 @@ from device_profiles.therapy import CASE, ElectrodeShare, contact_name
 from safety.charge import charge_report, charge_thresholds, exceeds_charge_rate, microcoulombs
 from safety.limits import Limit, effective, wider_layer
 from safety.outputs import AreaOutput, StimulatorProgram
+from safety.rules_balance import judge_balance
 from safety.rules_timing import judge_ramp, judge_rate, judge_timing
 
 StimulationRule = Callable[[StimulatorProgram, StimulatorProfile], list[Finding]]
@@ -73,8 +74,9 @@ def _device(
 def judge_amplitude(program: StimulatorProgram, profile: StimulatorProfile) -> list[Finding]:
     """SR-40, SR-61: amplitude and ceiling in the device's range and steps, amplitude in ceiling.
 
-    Protects from a shock by a current that this patient never tolerated. Harm: therapy stays
-    too weak until the ceiling is set anew. Way out: find the ceiling with the patient, write it.
+    Protects from a shock by a current that this patient never tolerated. Harm: therapy stays too
+    weak until the ceiling is set anew. Longest denial: until the file is corrected. Way out: find
+    the ceiling with the patient, write it.
     """
     findings: list[Finding] = []
     most, step = profile.amplitude_max, profile.amplitude_step
@@ -117,12 +119,13 @@ def judge_amplitude(program: StimulatorProgram, profile: StimulatorProfile) -> l
 def judge_charge(program: StimulatorProgram, profile: StimulatorProfile) -> list[Finding]:
     """SR-41: the charge of each contact and phase, at the set amplitude and at the ceiling.
 
-    Hard above the profile's hard density; soft above its soft density or from its Shannon k.
-    One finding for an area and level, naming its worst contact; one more, soft, for the charge a
-    second. The case is excluded. A burst is judged pulse by pulse: its build-up before the
-    recharge is no one phase, else a vendor's nominal burst would be flagged. Protects nerve
-    tissue. Harm: published settings above the soft limits need a reason each time. Way out:
-    spread the current, or override with a reason.
+    Hard above the profile's hard density; soft above its soft density or from its Shannon k. One
+    finding for an area and level, naming its worst contact; one more, soft, for the charge a
+    second. The case is excluded. A burst is judged pulse by pulse: its build-up before the recharge
+    is no one phase, else a vendor's nominal burst would be flagged. Protects nerve tissue. Harm:
+    published settings above the soft limits need a reason each time. Longest denial: above the hard
+    limit until the file is corrected, below it none with a reason. Way out: spread the current, or
+    override with a reason.
     """
     findings: list[Finding] = []
     thresholds = charge_thresholds(profile.charge, profile.contact_area)
@@ -198,9 +201,10 @@ def _judge_charge_rate(program: StimulatorProgram, profile: StimulatorProfile) -
 def judge_electrodes(program: StimulatorProgram, profile: StimulatorProfile) -> list[Finding]:
     """SR-46: a cathode and an anode, shares that add up, and the cap of each contact.
 
-    The cap holds at the set amplitude and at the ceiling; the case is exempt. Protects from
-    current that takes a way nobody chose, and from one contact carrying more than it may. Harm:
-    none known. Way out: correct the shares, or share among more contacts.
+    The cap holds at the set amplitude and at the ceiling; the case is exempt. Protects from current
+    that takes a way nobody chose, and from one contact carrying more than it may. Harm: none known.
+    Longest denial: until the file is corrected. Way out: correct the shares, or share among more
+    contacts.
     """
     findings: list[Finding] = []
     for index, area in enumerate(program.areas):
@@ -258,6 +262,7 @@ STIMULATION_RULES: tuple[StimulationRule, ...] = (
     judge_amplitude,
     judge_charge,
     judge_electrodes,
+    judge_balance,
     judge_timing,
     judge_rate,
     judge_ramp,
@@ -270,11 +275,11 @@ STIMULATION_RULES: tuple[StimulationRule, ...] = (
 def judge_ceilings_kept(old: StimulatorProgram, new: StimulatorProgram) -> list[Finding]:
     """SR-44: areas whose ceiling was found for other contacts or a narrower pulse; soft.
 
-    Other contacts ask whenever a ceiling above zero is written, since nothing is known of them;
-    a wider pulse asks when the charge at the new ceiling is at least that at the old one. Areas
-    are compared by their place; an area that was not there before has no old ceiling. Protects
-    from an old ceiling carried over silently. Harm: one more reason to give. Way out: find the
-    ceiling anew, and say so.
+    Other contacts ask whenever a ceiling above zero is written, since nothing is known of them; a
+    wider pulse asks when the charge at the new ceiling is at least that at the old one. Areas are
+    compared by their place; an area that was not there before has no old ceiling. Protects from an
+    old ceiling carried over silently. Harm: one more reason to give. Longest denial: until a reason
+    is given. Way out: find the ceiling anew, and say so.
     """
     findings: list[Finding] = []
     for index, (before, after) in enumerate(zip(old.areas, new.areas, strict=False)):
@@ -305,10 +310,11 @@ def judge_impedance(
 ) -> list[Finding]:
     """SR-47: a fresh measurement, no short or open contact in use, and voltage enough.
 
-    ``ohms`` holds E1, E2, …; ``age`` in ms; a negative age (a clock that jumped) is not fresh.
-    An area needs the voltage of its largest cathode plus its largest anode; a reading is taken
-    against the case and holds it, so the case adds none. Protects from current through a broken
-    lead. Harm: no start until measured, and measuring drives pulses. Way out: measure.
+    ``ohms`` holds E1, E2, …; ``age`` in ms; a negative age (a clock that jumped) is not fresh. An
+    area needs the voltage of its largest cathode plus its largest anode; a reading is taken against
+    the case and holds it, so the case adds none. Protects from current through a broken lead. Harm:
+    no start until measured, and measuring drives pulses. Longest denial: until a measurement finds
+    the contacts whole. Way out: measure.
     """
     path, fresh = f"programs[{program.slot}]", profile.impedance.fresh_for
     if not 0 <= age <= fresh:

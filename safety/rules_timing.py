@@ -23,8 +23,9 @@ def _hard(rule: str, path: str, message: str, value: str, limit: str, hint: str)
 def judge_timing(program: StimulatorProgram, profile: StimulatorProfile) -> list[Finding]:
     """SR-48: counts, widths, bursts and cycle in range, and all phases fit in the period.
 
-    Protects from pulses that run into each other and leave charge behind, and from cycles so
-    fast that they drain a battery. Harm: none known. Way out: less width, rate, areas or pulses.
+    Protects from pulses that run into each other and leave charge behind, and from cycles so fast
+    that they drain a battery. Harm: none known. Longest denial: until the file is corrected. Way
+    out: less width, rate, areas or pulses.
     """
     return [
         *_judge_counts(program, profile),
@@ -163,7 +164,8 @@ def judge_rate(program: StimulatorProgram, profile: StimulatorProfile) -> list[F
     """SR-49: the rate lies in the set of its waveform; between the two sets is a gap.
 
     Protects from rates that nobody has evaluated. Harm: such a rate cannot be studied with this
-    profile. Way out: another profile, with its own sources.
+    profile. Longest denial: for ever, with this profile. Way out: another profile, with its own
+    sources.
     """
     own_set = program.rate == profile.rate_high
     if program.waveform != "high-frequency":
@@ -197,10 +199,10 @@ def _in_band(rate: MilliHertz, profile: StimulatorProfile) -> bool:
 def judge_ramp(program: StimulatorProgram, profile: StimulatorProfile) -> list[Finding]:
     """SR-50: the ramp in range, and its slope too, judged at the ceiling.
 
-    Amplitude and ramp of a program set the slope of its every rise. The amplitude may become any
-    up to the ceiling, and a device may take the ramp's time for whatever is set, so the slope
-    is judged as if the ceiling were set. Protects from a jolt. Harm: a slower start. Way out: a
-    longer ramp.
+    Amplitude and ramp of a program set the slope of its every rise. The amplitude may become any up
+    to the ceiling, and a device may take the ramp's time for whatever is set, so the slope is
+    judged as if the ceiling were set. Protects from a jolt. Harm: a slower start. Longest denial:
+    until the file is corrected. Way out: a longer ramp.
     """
     path, ramp = f"programs[{program.slot}].ramp", write_duration(program.ramp)
     if not profile.ramp_min <= program.ramp <= profile.ramp_max:

@@ -1,7 +1,6 @@
 """Rules of a pump that need its history: windows, lockout, stops, what nobody knows."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from device_profiles.diagnostics import Finding
 from device_profiles.notation import mass_unit_for, write_duration, write_mass
@@ -18,6 +17,7 @@ from safety.doubt import Reservation
 from safety.limits import DOSE_WINDOWS, DrugLimits, PumpLimits, missing_limits
 from safety.outputs import BolusOutput, PumpProgram
 from safety.rules_infusion import judge_bolus
+from safety.window_account import WindowAccount, write_wait
 
 
 def _hard(rule: str, path: str, message: str, hint: str | None = None) -> Finding:
@@ -48,17 +48,18 @@ def judge_pump_windows(
     return findings
 
 
-def judge_unknown_past(full_until: Milliseconds, now: Instant) -> list[Finding]:
-    """SR-14: no bolus while a window may hold what an unknown program delivered.
+def judge_unknown_past(full_until: Milliseconds, now: Instant, path: str) -> list[Finding]:
+    """SR-14: no bolus and no increase while a window may hold what nobody knows of.
 
-    Protects from a bolus on top of doses that nobody recorded. Harm: boluses are denied for a
-    day of the device's time; the basal is not touched. Way out: wait.
+    Protects from a dose on top of doses that nobody recorded. Harm: boluses and increases are
+    denied; the first program after it and the verified basal are not. Longest denial: a day of
+    the device's time. Way out: wait.
     """
     if now.slow >= full_until:
         return []
     left = write_duration(Milliseconds(full_until - now.slow))
-    text = f"the pump held a program that nobody verified: its windows count as full for {left}"
-    return [_hard("SR-14", "bolus", text, "wait; the basal goes on")]
+    text = f"nobody knows all that the pump has delivered: its windows count as full for {left}"
+    return [_hard("SR-14", path, text, "wait; the basal goes on")]
 
 
 def judge_held(held: bool) -> list[Finding]:
@@ -80,7 +81,7 @@ def judge_lockout(
     slack: Milliseconds,
     now: Instant,
 ) -> list[Finding]:
-    """SR-15, SR-16: host boluses keep the device's shortest lockout and its count of a day.
+    """SR-15, SR-16, SR-05: host boluses keep the device's shortest lockout and its count of a day.
 
     From the latest start of the one before to the earliest of this one, and never before that
     one has surely ended; counted from the intent, whatever became of it. Protects from a stutter
@@ -147,9 +148,24 @@ def _judge_windows(
     now: Instant,
     path: str,
 ) -> list[Finding]:
+    return [
+        _overfull(account, now, path)
+        for account in window_accounts(programs, drug, asked, held, now)
+        if account.is_over
+    ]
+
+
+def window_accounts(
+    programs: Sequence[PumpProgram],
+    drug: DrugLimits,
+    asked: Femtograms,
+    held: Sequence[Reservation],
+    now: Instant,
+) -> list[WindowAccount]:
+    """What fills each window of a drug that has a limit, once what was asked for is in it."""
     if not all(can_be_bounded(phase) for phase in phases_of(programs)):
         return []  # SR-16 has refused it: there is no worst case to compare
-    findings = []
+    accounts = []
     for window in DOSE_WINDOWS:
         limit = drug.of(window.quantity)
         if limit is None:
@@ -158,52 +174,44 @@ def _judge_windows(
             tuple((phase, _concentration(phase, drug.name)) for phase in phases_of(programs)),
             window.length,
         )
-        earlier = sum(
-            reservation.most_of(drug.name)
-            for reservation in held
-            if reservation.reaches_into(window.length, now)
-        )
-        total = Femtograms(worst + earlier + asked)
-        if total > limit.value:
-            # One unit for all figures: milligrams beside micrograms are misread (accident A7).
-            unit = mass_unit_for(min(Femtograms(limit.value), asked or worst))
-            ceiling = write_mass(Femtograms(limit.value), unit)
-            findings.append(
-                Finding(
-                    rule="SR-14",
-                    severity="hard",
-                    path=path,
-                    message=(
-                        f"{drug.name}: within one window of {window.words} there could be "
-                        f"{write_mass(total, unit)}: {write_mass(worst, unit)} of the basal and "
-                        "the button, "
-                        f"{write_mass(Femtograms(earlier), unit)} of earlier boluses, "
-                        f"{write_mass(asked, unit)} asked for; the {limit.source}'s limit is "
-                        f"{ceiling}"
-                    ),
-                    value=write_mass(total, unit),
-                    limit=ceiling,
-                    source=limit.source,
-                    hint="wait until an earlier bolus has left the window",
-                )
-            )
-    return findings
+        inside = tuple(one for one in held if one.reaches_into(window.length, now))
+        accounts.append(WindowAccount(drug.name, window, limit, worst, inside, asked))
+    return accounts
+
+
+def _overfull(account: WindowAccount, now: Instant, path: str) -> Finding:
+    limit, asked = account.limit, account.asked
+    # One unit for all figures: milligrams beside micrograms are misread (accident A7).
+    unit = mass_unit_for(min(Femtograms(limit.value), asked or account.standing))
+    total, ceiling = write_mass(account.total, unit), write_mass(Femtograms(limit.value), unit)
+    room_at = account.room_at()
+    return Finding(
+        rule="SR-14",
+        severity="hard",
+        path=path,
+        message=(
+            f"{account.drug}: within one window of {account.window.words} there could be "
+            f"{total}: {write_mass(account.standing, unit)} of the basal and the button, "
+            f"{write_mass(account.earlier, unit)} of earlier boluses, "
+            f"{write_mass(asked, unit)} asked for; the {limit.source}'s limit is {ceiling}"
+        ),
+        value=total,
+        limit=ceiling,
+        source=limit.source,
+        hint=(
+            "no earlier bolus makes room by leaving: lower the dose; a program that was replaced "
+            "counts for a day"
+            if room_at is None
+            else f"there is room in {write_wait(Milliseconds(room_at - now.slow))}, if nothing "
+            "else is given until then"
+        ),
+    )
 
 
 def phases_of(programs: Sequence[PumpProgram]) -> tuple[PumpProgram, ...]:
     """Each program, and before it the bridge that it begins with, as a program of its own."""
-    bridges = (
-        replace(
-            program,
-            drugs=program.bridge.drugs,
-            basal=program.bridge.basal,
-            patient_bolus=None,
-            bridge=None,
-        )
-        for program in programs
-        if program.bridge is not None
-    )
-    return (*programs, *bridges)
+    bridges = (program.while_bridging() for program in programs)
+    return (*programs, *(bridge for bridge in bridges if bridge is not None))
 
 
 def _concentration(program: PumpProgram, name: str) -> NanogramsPerMillilitre:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import codec, harness, pump_days, query, review, therapy
+from benchmarks import codec, harness, journal, pump_days, query, review, therapy
 from benchmarks.harness import Block, Row, each, each_awaited, each_of, interleave, mean, percentile
 
 
@@ -97,6 +97,15 @@ def test_d_reviews_of_both_examples_are_measured_against_a_frame() -> None:
 @pytest.mark.real_clock
 def test_e_days_of_a_pump_are_counted() -> None:
     assert targets(pump_days.measure(rounds=1, days=1)) == [("e", None), ("e", None)]
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("entries", [40, 2_300])
+def test_f_opening_a_journal_and_g_a_decision_after_a_long_history_are_measured(
+    entries: int,
+) -> None:
+    rows = journal.measure(entries=entries, rounds=1, decisions=2)
+    assert targets(rows) == [("f", 5.0), ("f", None), ("g", 2.0)]
 
 
 def test_a_shortfall_is_told_and_fails_nothing(

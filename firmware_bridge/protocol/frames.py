@@ -25,7 +25,7 @@ def encode_frame(body: bytes) -> bytes:
 
 
 def decode_frame(frame: bytes) -> bytes | None:
-    """The body of one frame without its closing zero byte; ``None`` if it is damaged."""
+    """The body of one frame without its closing zero byte; ``None`` if damaged (SR-24)."""
     try:
         plain: bytes = cobs.decode(frame)
     except cobs.DecodeError:

@@ -1,4 +1,4 @@
-"""`devices`, `simulate` and `journal`: what is on the bench, and what happened on it."""
+"""`devices` and `simulate`: what is on the bench."""
 
 import asyncio
 import json
@@ -9,18 +9,13 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from device_profiles.errors import UsageError
 from firmware_bridge.clock import RealClock
 from firmware_bridge.links.discovery import discover
 from firmware_bridge.simulator.ports import LISTEN_FORMS
 from firmware_bridge.simulator.run import Listening, SimulatorOptions, run_simulator
 from hil.commands.options import Format, FormatOption
-from hil.commands.shell import guarded, out, places, print_json, tell
-from hil.exit_codes import DONE, REFUSED, USAGE
-from hil.journal_view import event_as_json, story
-from safety.journal import parse, verify
-
-journal_app = typer.Typer(no_args_is_help=True, help="Read a journal.", rich_markup_mode=None)
+from hil.commands.shell import guarded, out, places, print_json
+from hil.exit_codes import DONE
 
 
 def devices(form: FormatOption = Format.TEXT) -> None:
@@ -109,65 +104,3 @@ def simulate(
 
 def _announce(listening: Listening) -> None:
     print(json.dumps({"listening": listening.url, "serial": listening.serial}), flush=True)
-
-
-JournalArgument = Annotated[Path, typer.Argument(metavar="PATH", help="A journal file.")]
-
-
-def _journal_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-@journal_app.command("show")
-def journal_show(path: JournalArgument, form: FormatOption = Format.TEXT) -> None:
-    """Tell a journal as a story, one sentence for each entry."""
-
-    def work() -> int:
-        contents = parse(_journal_bytes(path))
-        if form is Format.JSON:
-            entries = enumerate(contents.events, start=1)
-            print_json(
-                {"schema": "neuraxis.journal/1", "path": str(path)}
-                | {"entries": [event_as_json(number, event) for number, event in entries]}
-                | {"problem": contents.problem, "torn_bytes": contents.torn}
-            )
-        else:
-            for line in story(contents):
-                print(line)
-            if not contents.events and contents.problem is None:
-                print("no entries")
-        if contents.problem is None:
-            return DONE
-        tell(f"{path}: {contents.problem}")
-        return USAGE
-
-    guarded(form, work)
-
-
-@journal_app.command("verify")
-def journal_verify(path: JournalArgument, form: FormatOption = Format.TEXT) -> None:
-    """Check a journal's chain and its anchor: finds what was deleted, edited, inserted or cut."""
-
-    def work() -> int:
-        contents = parse(_journal_bytes(path))
-        problem = verify(contents, places(None).anchor_of(path).read())
-        if form is Format.JSON:
-            print_json(
-                {"schema": "neuraxis.verify/1", "path": str(path), "whole": problem is None}
-                | {"entries": len(contents.events), "problem": problem}
-                | {"torn_bytes": contents.torn}
-            )
-        elif problem is None:
-            torn = (
-                f"; {contents.torn} bytes of an entry that was never sent" if contents.torn else ""
-            )
-            print(f"{path}: whole, {len(contents.events)} entries{torn}")
-        if problem is None:
-            return DONE
-        tell(f"{path}: {problem}")
-        return REFUSED
-
-    guarded(form, work)

@@ -1,10 +1,10 @@
-"""`status`, `stop`, `bolus`, `amplitude`, `switch`, `impedance`: requests to a device's owner."""
+"""`status`, `stop`, `bolus`, `prime`, `amplitude`, …: requests to a device's owner."""
 
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -15,22 +15,28 @@ from device_profiles.errors import (
     LinkLost,
     NeuraxisError,
     OwnerError,
+    Refused,
     Uncertain,
     UsageError,
 )
 from device_profiles.notation import parse_current, parse_duration, parse_mass
 from firmware_bridge.clock import RealClock
 from firmware_bridge.links.url import parse_url
+from hil.alarm_board import AlarmsRequest, highest_in_words
 from hil.commands.options import (
+    A_DAY,
     DeviceOption,
     Format,
     FormatOption,
     JournalOption,
     OverrideOption,
     ReasonOption,
+    SecondOption,
+    ValidForOption,
     override_from,
 )
 from hil.commands.shell import (
+    asks_a_person,
     errors,
     fail,
     interruptible,
@@ -49,6 +55,8 @@ from hil.requests import (
     Answer,
     BolusRequest,
     ImpedanceRequest,
+    PrimePlanRequest,
+    PrimeRequest,
     Reason,
     Request,
     StatusRequest,
@@ -58,9 +66,12 @@ from hil.requests import (
     findings_of,
     serve,
 )
+from hil.watch import Watch
+
+T = TypeVar("T")
 
 
-def _request(
+def ask_device(
     request: Request,
     device: str | None,
     family: str | None,
@@ -72,17 +83,22 @@ def _request(
 
     async def main(clock: RealClock) -> int:
         answer = await _answer(request, device, family, places(journal), clock)
-        if form is Format.JSON:
-            print_json({"code": answer.code, "text": answer.text, **answer.data})
-        elif answer.code != DONE:
-            tell(answer.text, findings_of(answer))
-        else:
-            out().print(Text(answer.text))
-            if show is not None:
-                show(answer)
-        return answer.code
+        return _told(answer, form, show)
 
     interruptible(form, main)
+
+
+def _told(answer: Answer, form: Format, show: Callable[[Answer], None] | None = None) -> int:
+    """Prints an answer; its exit code."""
+    if form is Format.JSON:
+        print_json({"code": answer.code, "text": answer.text, **answer.data})
+    elif answer.code != DONE:
+        tell(answer.text, findings_of(answer))
+    else:
+        out().print(Text(answer.text))
+        if show is not None:
+            show(answer)
+    return answer.code
 
 
 async def _stop_all(owners: Sequence[OwnerRecord], request: StopRequest) -> Answer:
@@ -133,6 +149,9 @@ async def _answer(
         except (DeviceSilent, LinkLost) as error:
             raise Uncertain(f"the stop could not be confirmed: {error}") from error
     async with own(url, where, clock, display.sound) as controller:
+        if isinstance(request, StatusRequest | AlarmsRequest):
+            # Nobody else watches it now: what its meters show is judged, and nothing is stopped.
+            await Watch(controller, lambda _: None, acts=False).once()
         return await serve(controller, request)
 
 
@@ -140,7 +159,7 @@ def status(
     device: DeviceOption = None, form: FormatOption = Format.TEXT, journal: JournalOption = None
 ) -> None:
     """Show state, output, alarms, and what is not settled."""
-    _request(StatusRequest(), device, None, journal, form, _show_status)
+    ask_device(StatusRequest(), device, None, journal, form, _show_status)
 
 
 def _show_status(answer: Answer) -> None:
@@ -152,9 +171,12 @@ def _show_status(answer: Answer) -> None:
         "patient": data["patient"] or "none",
         **data["values"],
         "alarms": ", ".join(data["alarms"]) or "none",
+        "highest alarm": highest_in_words(data),
         "unsettled": ", ".join(f"{i['command']} {i['id']:#x}" for i in data["unsettled"]) or "none",
         "journal": f"LATCHED: {data['latched']}" if data["latched"] else "whole",
     }
+    if data["mri"]:
+        rows["magnetic field"] = f"prepared: {data['mri']}"
     if data["clock_change"]:
         rows["next clock change"] = data["clock_change"]
     for name, value in rows.items():
@@ -183,7 +205,7 @@ def stop(
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             errors().print(Text("neuraxis: not confirmed: the flow goes on"))
             raise typer.Exit(REFUSED)
-    _request(StopRequest(depth="flow" if flow else "policy"), device, None, journal, form)
+    ask_device(StopRequest(depth="flow" if flow else "policy"), device, None, journal, form)
 
 
 WITHDRAWAL = (
@@ -198,6 +220,8 @@ def bolus(
     over: Annotated[str, typer.Option("--over", metavar="TIME", help='How long: "10 min".')],
     override: OverrideOption = None,
     reason: ReasonOption = "",
+    second: SecondOption = "",
+    valid_for: ValidForOption = A_DAY,
     device: DeviceOption = None,
     form: FormatOption = Format.TEXT,
     journal: JournalOption = None,
@@ -206,15 +230,53 @@ def bolus(
 
     Only on a verified program, and only if every window has room.
     """
-    request = _built(
+    request = built(
         form,
         lambda: BolusRequest(
             dose=notation(parse_mass, amount, "AMOUNT"),
             over=notation(parse_duration, over, "--over"),
-            reason=_reason(override, reason),
+            reason=reason_from(override, reason, second, valid_for),
         ),
     )
-    _request(request, device, "pump", journal, form)
+    ask_device(request, device, "pump", journal, form)
+
+
+def prime(
+    over: Annotated[str, typer.Option("--over", metavar="TIME", help='How long: "1 h".')],
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm without asking.")] = False,
+    override: OverrideOption = None,
+    reason: ReasonOption = "",
+    second: SecondOption = "",
+    valid_for: ValidForOption = A_DAY,
+    device: DeviceOption = None,
+    form: FormatOption = Format.TEXT,
+    journal: JournalOption = None,
+) -> None:
+    """Fill a pump's tubing and catheter with drug, once for each fill.
+
+    Shows what it will move and asks. For a new pump or catheter whose file says `primed: false`;
+    a line that holds drug already is never primed.
+    """
+    plan = built(form, lambda: PrimePlanRequest(over=notation(parse_duration, over, "--over")))
+    because = built(form, lambda: reason_from(override, reason, second, valid_for))
+
+    async def main(clock: RealClock) -> int:
+        shown = await _answer(plan, device, "pump", places(journal), clock)
+        if shown.code != DONE:
+            return _told(shown, form)
+        if not yes or form is Format.TEXT:
+            errors().print(Text(shown.text))
+        if not yes and not await asks_a_person("Prime it now?"):
+            raise Refused("not confirmed: nothing was moved")
+        request = PrimeRequest(
+            volume=shown.data["volume_nL"],
+            over=shown.data["over_ms"],
+            fill_at=shown.data["fill_at_ms"],
+            reason=because,
+        )
+        return _told(await _answer(request, device, "pump", places(journal), clock), form)
+
+    interruptible(form, main)
 
 
 def amplitude(
@@ -224,6 +286,8 @@ def amplitude(
     ] = None,
     override: OverrideOption = None,
     reason: ReasonOption = "",
+    second: SecondOption = "",
+    valid_for: ValidForOption = A_DAY,
     device: DeviceOption = None,
     form: FormatOption = Format.TEXT,
     journal: JournalOption = None,
@@ -232,21 +296,23 @@ def amplitude(
 
     A raise is judged; lowering is never refused.
     """
-    request = _built(
+    request = built(
         form,
         lambda: AmplitudeRequest(
             amplitude=notation(parse_current, value, "VALUE"),
             area=area,
-            reason=_reason(override, reason),
+            reason=reason_from(override, reason, second, valid_for),
         ),
     )
-    _request(request, device, "stimulator", journal, form)
+    ask_device(request, device, "stimulator", journal, form)
 
 
 def switch(
     program: Annotated[str, typer.Argument(metavar="PROGRAM", help="The program's name.")],
     override: OverrideOption = None,
     reason: ReasonOption = "",
+    second: SecondOption = "",
+    valid_for: ValidForOption = A_DAY,
     device: DeviceOption = None,
     form: FormatOption = Format.TEXT,
     journal: JournalOption = None,
@@ -255,13 +321,20 @@ def switch(
 
     Ramps the running program to zero, then the other one up.
     """
-    request = _built(form, lambda: SwitchRequest(program=program, reason=_reason(override, reason)))
-    _request(request, device, "stimulator", journal, form)
+    request = built(
+        form,
+        lambda: SwitchRequest(
+            program=program, reason=reason_from(override, reason, second, valid_for)
+        ),
+    )
+    ask_device(request, device, "stimulator", journal, form)
 
 
 def impedance(
     override: OverrideOption = None,
     reason: ReasonOption = "",
+    second: SecondOption = "",
+    valid_for: ValidForOption = A_DAY,
     device: DeviceOption = None,
     form: FormatOption = Format.TEXT,
     journal: JournalOption = None,
@@ -270,8 +343,10 @@ def impedance(
 
     The output must be off. It drives pulses, so it is judged too.
     """
-    request = _built(form, lambda: ImpedanceRequest(reason=_reason(override, reason)))
-    _request(request, device, "stimulator", journal, form, _show_impedances)
+    request = built(
+        form, lambda: ImpedanceRequest(reason=reason_from(override, reason, second, valid_for))
+    )
+    ask_device(request, device, "stimulator", journal, form, _show_impedances)
 
 
 def _show_impedances(answer: Answer) -> None:
@@ -279,7 +354,8 @@ def _show_impedances(answer: Answer) -> None:
         out().print(Text(f"  {contact:<4} {ohms:>6} ohm"))
 
 
-def _built(form: Format, make: Callable[[], Request]) -> Request:
+def built(form: Format, make: Callable[[], T]) -> T:
+    """What ``make`` makes; what a person typed wrongly becomes a sentence and exit code 2."""
     try:
         return make()
     except NeuraxisError as error:
@@ -290,8 +366,15 @@ def _built(form: Format, make: Callable[[], Request]) -> Request:
         fail(UsageError(f"{place}: {first['msg'].lower()}"), form)
 
 
-def _reason(rules: list[str] | None, reason: str) -> Reason | None:
-    override = override_from(rules, reason)
+def reason_from(rules: list[str] | None, reason: str, second: str, valid_for: str) -> Reason | None:
+    """The reason of a request, from the options that amount to one."""
+    override = override_from(rules, reason, second, valid_for)
     if override is None:
         return None
-    return Reason(rules=list(override.rules), user=override.user, reason=override.reason)
+    return Reason(
+        rules=list(override.rules),
+        user=override.user,
+        reason=override.reason,
+        second=override.second,
+        valid_for=override.valid_for,
+    )

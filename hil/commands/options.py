@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from device_profiles.errors import UsageError
+from device_profiles.notation import NotationError, parse_duration, write_duration
+from device_profiles.quantities import DAY_MS
 from safety.commands import Override
 
 DISCLAIMER = "neuraxis is a bench and research prototype, not a medical device."
@@ -54,12 +56,39 @@ OverrideOption = Annotated[
 ReasonOption = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why; recorded with your name.")
 ]
+SecondOption = Annotated[
+    str,
+    typer.Option(
+        "--second",
+        metavar="USER",
+        help="Who agrees with you, where one person is not enough: SR-12, SR-13, and the third "
+        "time of a rule in a day.",
+    ),
+]
+ValidForOption = Annotated[
+    str,
+    typer.Option(
+        "--valid-for",
+        metavar="TIME",
+        help="How long the reason stands before somebody looks again, at most 168 h.",
+    ),
+]
+A_DAY = write_duration(DAY_MS)
 
 
-def override_from(rules: list[str] | None, reason: str) -> Override | None:
-    """The override that ``--override`` and ``--reason`` amount to; raises UsageError."""
+def override_from(
+    rules: list[str] | None, reason: str, second: str = "", valid_for: str = A_DAY
+) -> Override | None:
+    """The override that the four options amount to; raises UsageError."""
     if not rules:
+        if second.strip():
+            raise UsageError("a second person agrees to an override: add --override RULE")
         return None
     if not reason.strip():
         raise UsageError("an override needs a reason: add --reason TEXT")
-    return Override(tuple(rules), getpass.getuser(), reason.strip())
+    try:
+        time = parse_duration(valid_for)
+    except NotationError as error:
+        raise UsageError(f"--valid-for: {error}") from error
+    user = getpass.getuser()
+    return Override(tuple(rules), user, reason.strip(), second.strip() or None, time)

@@ -1,8 +1,12 @@
 """What every command does: print, fail with the right exit code, end safely when interrupted."""
 
+import asyncio
 import json
 import os
+import sys
+import threading
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -110,6 +114,26 @@ def interruptible(form: Format, main: Callable[[RealClock], Coroutine[Any, Any, 
             clock.close()
 
     guarded(form, lambda: run_interruptible(with_clock(), lambda text: console.print(Text(text))))
+
+
+async def asks_a_person(question: str) -> bool:
+    """Asks on the terminal; anything but a clear yes, an ended input included, is a no."""
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[str] = loop.create_future()
+
+    def answer(line: str) -> None:
+        if not answered.done():
+            answered.set_result(line)
+
+    def read() -> None:
+        line = sys.stdin.readline() if sys.stdin is not None else ""
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(answer, line)
+
+    print(f"{question} Type yes: ", end="", file=sys.stderr, flush=True)
+    # A thread of its own that may be left behind: nothing can interrupt a read of the terminal.
+    threading.Thread(target=read, daemon=True).start()
+    return (await answered).strip().lower() in ("y", "yes")
 
 
 def notation(parse: Callable[[str], T], text: str, what: str) -> T:

@@ -1,9 +1,5 @@
 """`plan`, `apply` and `run`: a therapy file on its way to a device."""
 
-import asyncio
-import sys
-import threading
-from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -18,6 +14,7 @@ from firmware_bridge.links.url import parse_url
 from hil.check import Check
 from hil.commands.files import readable
 from hil.commands.options import (
+    A_DAY,
     DISCLAIMER,
     DeviceOption,
     FileArgument,
@@ -27,11 +24,22 @@ from hil.commands.options import (
     JournalOption,
     OverrideOption,
     ReasonOption,
+    SecondOption,
+    ValidForOption,
     override_from,
 )
-from hil.commands.shell import errors, interruptible, notation, out, places, print_json
+from hil.commands.shell import (
+    asks_a_person,
+    errors,
+    interruptible,
+    notation,
+    out,
+    places,
+    print_json,
+)
 from hil.exit_codes import DONE, REFUSED
 from hil.live_view import TerminalDisplay
+from hil.monitor_process import monitor_process, watched_by
 from hil.owner import own
 from hil.plan_view import next_clock_change, plan_as_json, plan_view
 from hil.run import RunOptions, apply_plan, plan_for, require_admissible, run_therapy
@@ -83,6 +91,8 @@ def apply(
     ] = None,
     override: OverrideOption = None,
     reason: ReasonOption = "",
+    second: SecondOption = "",
+    valid_for: ValidForOption = A_DAY,
     form: FormatOption = Format.TEXT,
     journal: JournalOption = None,
     formulary: FormularyOption = None,
@@ -96,7 +106,7 @@ def apply(
 
     async def main(clock: RealClock) -> int:
         display = TerminalDisplay(errors(), as_json=False)
-        passed = override_from(override, reason)
+        passed = override_from(override, reason, second, valid_for)
         async with own(parse_url(device), places(journal), clock, display.sound) as controller:
             digest = confirm
             if digest is None:
@@ -127,23 +137,7 @@ def apply(
 
 
 async def _asks_a_person(_plan: Plan) -> bool:
-    """Asks on the terminal; anything but a clear yes, an ended input included, is a no."""
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Future[str] = loop.create_future()
-
-    def answer(line: str) -> None:
-        if not answered.done():
-            answered.set_result(line)
-
-    def read() -> None:
-        line = sys.stdin.readline() if sys.stdin is not None else ""
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(answer, line)
-
-    print("Apply this plan? Type yes: ", end="", file=sys.stderr, flush=True)
-    # A thread of its own that may be left behind: nothing can interrupt a read of the terminal.
-    threading.Thread(target=read, daemon=True).start()
-    return (await answered).strip().lower() in ("y", "yes")
+    return await asks_a_person("Apply this plan?")
 
 
 async def _is_confirmed(_plan: Plan) -> bool:
@@ -160,8 +154,18 @@ def run(
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Confirm the plan without asking.")] = False,
+    from_zero: Annotated[
+        bool,
+        typer.Option(
+            "--from-zero",
+            help="Start at 0 mA, to be raised with `amplitude`. Needed after a magnet, an MRI mode "
+            "or a restart in mid-run.",
+        ),
+    ] = False,
     override: OverrideOption = None,
     reason: ReasonOption = "",
+    second: SecondOption = "",
+    valid_for: ValidForOption = A_DAY,
     telemetry: Annotated[
         str | None,
         typer.Option("--telemetry", metavar="URL", help="Publish to mqtt://HOST[:PORT]."),
@@ -184,7 +188,10 @@ def run(
         shown = PublishedDisplay(telemetry, display, clock)
         seconds = None if duration is None else notation(parse_duration, duration, "--for")
         options = RunOptions(
-            _is_confirmed if yes else _asks_a_person, seconds, override_from(override, reason)
+            _is_confirmed if yes else _asks_a_person,
+            seconds,
+            override_from(override, reason, second, valid_for),
+            from_zero,
         )
         where = places(journal)
         if form is Format.TEXT:
@@ -192,13 +199,15 @@ def run(
         url = parse_url(device or _simulator_for(checked))
         try:
             async with (
+                monitor_process() as guard,
                 own(url, where, clock, shown.sound) as controller,
                 shown.publishing(controller),
+                watched_by(guard, controller, url, where, shown.say),
             ):
                 display.attach(controller)
                 path = where.journal_path(controller.identity.serial)
                 try:
-                    await run_therapy(controller, checked, options, shown)
+                    await run_therapy(controller, checked, options, shown, guard)
                 finally:
                     display.say(f"journal: {path}")
         finally:

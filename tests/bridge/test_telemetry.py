@@ -26,9 +26,11 @@ from mqtt_bench import (
 )
 
 from device_profiles.errors import UsageError
+from device_profiles.quantities import Milliseconds
 from firmware_bridge.mqtt_connection import check_loop
 from firmware_bridge.telemetry import PATIENCE, Patience, Publisher
 from firmware_bridge.telemetry_outbox import MOST_SAMPLES
+from safety.alarms import ActiveAlarm
 
 pytestmark = pytest.mark.real_clock
 
@@ -84,7 +86,7 @@ class Stopwatch:
 async def test_a_late_subscriber_sees_what_is_retained(broker: AnyBroker, told: Told) -> None:
     async with listening(broker.port, "early") as early:
         async with publishing(broker.port, told, PATIENCE) as publisher:
-            publisher.alarms([ALARM])
+            publisher.alarms([ActiveAlarm(ALARM, Milliseconds(0))])
             publisher.state("off", delivering=False, patient="BENCH-007")
             publisher.state("running", delivering=True, patient="BENCH-007")
             await early.until("state", lambda told: told["delivering"])
@@ -191,7 +193,7 @@ async def test_a_dead_broker_delays_nothing_and_is_told_once(told: Told) -> None
         for number in range(10_000):
             publisher.sample(a_sample(number))
         publisher.alarm(ALARM)
-        publisher.alarms([ALARM])
+        publisher.alarms([ActiveAlarm(ALARM, Milliseconds(0))])
         publisher.state("running", delivering=True, patient=None)
         assert watch.seconds < 1
         await told.until("cannot be reached (Connect call failed")
@@ -358,7 +360,7 @@ ALLOWED = {
         "until_lost",
     },
     "firmware_bridge.telemetry_outbox": {"Outbox", "Subject"},
-    "safety.alarms": {"Alarm", "by_priority"},
+    "safety.alarms": {"ActiveAlarm", "Alarm", "in_order"},
 }
 OWN = ("device_profiles", "safety", "firmware_bridge", "hil")
 MODULES = ("telemetry.py", "telemetry_outbox.py", "mqtt_connection.py")

@@ -8,10 +8,11 @@ import pytest
 from mqtt_bench import ALARM, SUBJECT, a_sample
 
 from device_profiles.errors import UsageError
+from device_profiles.quantities import Milliseconds
 from firmware_bridge.clock import NS_PER_MS
 from firmware_bridge.mqtt_connection import BrokerAddress, parse_broker_url
 from firmware_bridge.telemetry_outbox import Message, Outbox, Subject
-from safety.alarms import Alarm
+from safety.alarms import ActiveAlarm, Alarm
 
 T = TypeVar("T")
 
@@ -155,9 +156,15 @@ def test_what_has_not_changed_is_not_told_again_until_the_broker_is_new(
 
 
 def test_active_alarms_are_listed_by_priority(outbox: Outbox) -> None:
-    outbox.keep_alarms([alarm("low"), ALARM])
+    low = ActiveAlarm(alarm("low"), Milliseconds(5), seen=True)
+    outbox.keep_alarms([low, ActiveAlarm(ALARM, Milliseconds(7), over=True)])
     (message,) = drained(outbox)
-    assert [one["code"] for one in content(message)["alarms"]] == ["over-delivery", "low"]
+    told = content(message)["alarms"]
+    assert [one["code"] for one in told] == ["over-delivery", "low"]
+    assert [(one["since_ms"], one["over"], one["seen"]) for one in told] == [
+        (7, True, False),
+        (5, False, True),
+    ]
 
 
 def test_a_serial_number_cannot_break_out_of_its_topic() -> None:

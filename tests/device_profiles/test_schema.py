@@ -98,7 +98,9 @@ def test_the_schema_names_its_dialect() -> None:
     assert json.loads(schema_text())["$schema"].endswith("2020-12/schema")
 
 
-@pytest.mark.parametrize("name", ["stimulation.yaml", "infusion.yaml", "dangerous.yaml"])
+@pytest.mark.parametrize(
+    "name", ["stimulation.yaml", "infusion.yaml", "bridge.yaml", "dangerous.yaml"]
+)
 def test_the_schema_accepts_the_examples(name: str) -> None:
     schema = therapy_schema()
     assert accepts(schema, example(name), schema)

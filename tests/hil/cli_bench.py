@@ -26,6 +26,7 @@ from hil.cli import app
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STIMULATION = EXAMPLES / "stimulation.yaml"
 INFUSION = EXAMPLES / "infusion.yaml"
+BRIDGE = EXAMPLES / "bridge.yaml"
 DANGEROUS = EXAMPLES / "dangerous.yaml"
 
 COMMAND = [sys.executable, "-m", "hil.cli"]

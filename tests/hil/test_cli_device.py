@@ -361,7 +361,8 @@ def test_a_fill_is_applied_once_per_date_and_else_the_pumps_own_count_holds(
         return values["reservoir_nL"]
 
     refilled = tmp_path / "refilled.yaml"
-    refilled.write_text(variant(INFUSION, ("2026-11-02", "2026-11-03")), "utf-8")
+    withdrawn = ("  low_reservoir: 2 mL", "  low_reservoir: 2 mL\n  withdrawn: 17.8 mL")
+    refilled.write_text(variant(INFUSION, ("2026-11-02", "2026-11-03"), withdrawn), "utf-8")
     with simulator(tmp_path, "pump") as pump:
         assert apply(INFUSION, pump.url).code == 0
         pump.again(speed=40_000)

@@ -15,7 +15,7 @@ from firmware_bridge.driver import Sample
 from firmware_bridge.families.table import AnyController
 from hil.telemetry import PublishedDisplay
 from hil.watch import Watched
-from safety.alarms import Alarm
+from safety.alarms import ActiveAlarm, Alarm
 
 RUNNING = Sample(Milliseconds(1), 1, "running", False, True, {}, ())
 OFF = replace(RUNNING, state="off", safe=True, delivering=False)
@@ -41,6 +41,9 @@ class Shown:
     def sound(self, alarm: Alarm) -> None:
         self.calls.append(("sound", alarm))
 
+    def remind(self, alarm: Alarm) -> None:
+        self.calls.append(("remind", alarm))
+
 
 class Recorder:
     """A publisher that remembers."""
@@ -61,8 +64,8 @@ class Recorder:
     def alarm(self, alarm: Alarm) -> None:
         self.calls.append(("alarm", alarm.code))
 
-    def alarms(self, active: tuple[Alarm, ...]) -> None:
-        self.calls.append(("alarms", *(alarm.code for alarm in active)))
+    def alarms(self, board: tuple[ActiveAlarm, ...]) -> None:
+        self.calls.append(("alarms", *(one.alarm.code for one in board)))
 
     def state(self, state: str, *, delivering: bool | None, patient: str | None) -> None:
         self.calls.append(("state", state, delivering, patient))
@@ -83,7 +86,9 @@ class Device:
             "Identity", (), {"serial": "SCS-7", "family": "scs", "model": "scs-16"}
         )
     )
-    state: Any = field(default_factory=lambda: type("State", (), {"patient": "BENCH-007"}))
+    state: Any = field(
+        default_factory=lambda: type("State", (), {"patient": "BENCH-007", "alarms": ()})
+    )
 
     async def sample(self) -> Sample:
         if self.answers is None:
@@ -180,32 +185,41 @@ async def test_a_state_that_nobody_knows_is_published_as_unknown(
 async def test_what_was_sounded_before_the_device_was_known_is_published_then(
     published: Make, recorders: list[Recorder]
 ) -> None:
-    display = published("mqtt://broker")
+    display, device = published("mqtt://broker"), Device()
     display.sound(LATCHED)
-    async with display.publishing(Device().controller):
+    device.state.alarms = (ActiveAlarm(LATCHED, Milliseconds(1)),)
+    async with display.publishing(device.controller):
         assert recorders[0].taken()[:2] == [
             ("alarm", "journal-latched"),
             ("alarms", "journal-latched"),
         ]
 
 
-async def test_a_sample_ends_only_the_alarms_that_samples_show(
+@pytest.mark.requirement("SR-55")
+async def test_the_board_is_published_as_the_journal_has_it_and_an_alarm_as_soon_as_it_sounds(
     published: Make, recorders: list[Recorder]
+) -> None:
+    display, device = published("mqtt://broker"), Device()
+    async with display.publishing(device.controller):
+        display.sound(OVER)  # it is heard before the state knows it
+        device.state.alarms = (ActiveAlarm(OVER, Milliseconds(1)),)
+        display.watched(Watched(RUNNING, (OVER,)))
+        device.state.alarms = (ActiveAlarm(OVER, Milliseconds(1), over=True),)
+        display.watched(Watched(RUNNING, ()))
+        device.state.alarms = ()
+    active = [call[1:] for call in recorders[0].calls if call[0] == "alarms"]
+    assert active == [(), ("over-delivery",), ("over-delivery",), ("over-delivery",), ()]
+
+
+async def test_a_reminder_is_shown_and_not_published_again(
+    published: Make, shown: Shown, recorders: list[Recorder]
 ) -> None:
     display = published("mqtt://broker")
     async with display.publishing(Device().controller):
-        display.sound(LATCHED)
-        display.sound(OVER)
-        display.watched(Watched(RUNNING, (OVER,)))
-        display.watched(Watched(RUNNING, ()))
-    active = [call[1:] for call in recorders[0].calls if call[0] == "alarms"]
-    assert active == [
-        (),
-        ("journal-latched",),
-        ("journal-latched", "over-delivery"),
-        ("over-delivery", "journal-latched"),
-        ("journal-latched",),
-    ]
+        recorders[0].taken()
+        display.remind(OVER)
+        assert recorders[0].taken() == []
+    assert shown.calls == [("remind", OVER)]
 
 
 async def test_a_wrong_url_is_refused_before_any_device_is_touched(published: Make) -> None:

@@ -85,8 +85,8 @@ def therapy_of(what: str) -> ProgramPump:
 class Course:
     """How one life went: the deaths that could have ended it, and what was wrong."""
 
-    crashes: list[Outside] = field(default_factory=list)
-    """Those that were new."""
+    crashes: dict[bytes, Outside] = field(default_factory=dict)
+    """The worlds that were new, by their keys."""
     deaths: Counter[bytes] = field(default_factory=Counter)
     """How many deaths led to each world, by the world's key."""
     wrong: list[str] = field(default_factory=list)
@@ -95,10 +95,14 @@ class Course:
 
 
 class Life:
-    """A host on a copy of an outside; ``late_worker``: its disk thread is busy elsewhere."""
+    """A host on a copy of an outside.
+
+    ``is_new``: whether a world, by its key, is wanted; ``None``: nobody wants any. ``late_worker``:
+    the thread that writes for the host is busy elsewhere.
+    """
 
     def __init__(
-        self, outside: Outside, is_new: Callable[[bytes], bool], *, late_worker: bool
+        self, outside: Outside, is_new: Callable[[bytes], bool] | None, *, late_worker: bool
     ) -> None:
         self.device, self.witness = copied(outside.device, outside.witness)
         self.person, self.wire, self.stale = outside.person, outside.wire, outside.stale
@@ -113,13 +117,17 @@ class Life:
         self.frames = 0
         """How many have reached the pump."""
         self._is_new = is_new
+        self._seen: dict[Any, bytes] = {}
         self._read_device: tuple[tuple[int, int], str] = (-1, -1), ""
         self._ended = False
 
-    def live(self, after_recovery: Callable[["Life", PumpController], None]) -> Course:
-        """Goes through the rest of the story; how it went."""
+    def live(self, look: Callable[["Life", PumpController], None]) -> Course:
+        """Goes through the rest of the story; how it went.
+
+        ``look`` is called once the host has recovered, and once its story has ended.
+        """
         try:
-            self.loop.run_until_complete(self._host(after_recovery))
+            self.loop.run_until_complete(self._host(look))
         finally:
             self._ended = True
             self.runner.close()
@@ -130,7 +138,7 @@ class Life:
 
     def step(self, name: str, files: Files | None = None, **left: Any) -> None:
         """The host could die just here, leaving the outside as it is, but for what is named."""
-        if self._ended:
+        if self._ended or self._is_new is None:
             return
         now = self.disk.files if files is None else files
         self._crash(f"killed {name}", now, left)
@@ -138,16 +146,19 @@ class Life:
             self._crash(f"{how}, {name}", cut, left)
 
     def _crash(self, name: str, files: Files, left: dict[str, Any]) -> None:
-        left.setdefault("wire", self.wire)
-        left.setdefault("now_ns", self.loop.now_ns)
+        left = {"wire": self.wire, "stale": b"", "now_ns": self.loop.now_ns, **left}
+        raw = (files, self.person, self.frames, *left.items())
+        if raw in self._seen:
+            self.course.deaths[self._seen[raw]] += 1
+            return
         here = Outside(
             self.device, self.witness, files, self.person, path=(*self.path, name), **left
         )
-        key = here.key(self._device_text())
+        key = self._seen[raw] = here.key(self._device_text())
         self.course.deaths[key] += 1
-        if self._is_new(key):
+        if key not in self.course.crashes and self._is_new is not None and self._is_new(key):
             device, witness = copied(self.device, self.witness)
-            self.course.crashes.append(replace(here, device=device, witness=witness))
+            self.course.crashes[key] = replace(here, device=device, witness=witness)
 
     def _device_text(self) -> str:
         """All that the pump holds; read anew only once something can have changed it."""
@@ -158,16 +169,16 @@ class Life:
 
     # --- the host and the person ---------------------------------------------------------------
 
-    async def _host(self, after_recovery: Callable[["Life", PumpController], None]) -> None:
+    async def _host(self, look: Callable[["Life", PumpController], None]) -> None:
         settings = Settings(
             self.clock,
             lambda serial: JournalPlace(self.disk, SteppedAnchor(self), SteppedStates(self)),
-            lambda alarm: None,
+            lambda alarm: self.course.wrong.append(f"an alarm was raised: {alarm.text}"),
             self._new_id,
         )
         controller = await connect(SteppedLink(self), None, settings)
         assert isinstance(controller, PumpController)
-        after_recovery(self, controller)
+        look(self, controller)
         while self.person.line < len(STORY):
             if STORY[self.person.line] != "apply" and controller.state.pump_program is None:
                 await self._ask("apply", controller)
@@ -181,10 +192,11 @@ class Life:
             if line == "bolus":
                 await asyncio.sleep(60)
                 self.step("while the bolus runs")
+        await asyncio.sleep(EVERY_S)
+        look(self, controller)
         self.step("before it ends")
         await controller.close()
         self.step("after it has ended")
-        after_recovery(self, controller)
 
     async def _ask(self, line: str, controller: PumpController) -> None:
         self.person = self.person._replace(requests=self.person.requests + 1)
@@ -304,7 +316,7 @@ class SteppedLink(Link):
     """The line to the pump, with a step at each frame and reply, and frames that come late."""
 
     LATE_BEFORE = (2, 3)
-    """Before which frame of the next host a late one arrives: Identify, Open, and two more."""
+    """Before which frame of the next host a late one arrives: its Open, and the one after it."""
 
     def __init__(self, life: Life) -> None:
         self._life = life
@@ -334,14 +346,14 @@ class SteppedLink(Link):
         if is_therapy:
             for before in self.LATE_BEFORE:
                 late = (*life.wire, OnItsWay(data, before))
-                life.step(f"when {name} has left; it arrives before the next frame {before}", wire=late)
+                life.step(f"when {name} has left, to arrive before the next frame {before}", wire=late)
         self._asked.append(name)
         self._inner.write(data)
         life.frames += 1
         life.step(f"after {name} was carried out")
         if own is not None:
             later = life.loop.now_ns + 600 * NS_PER_S
-            life.step(f"after {name} was carried out, ten minutes before the next start", now_ns=later)
+            life.step(f"after {name} was carried out, ten minutes without a host", now_ns=later)
 
     def _let_late_frames_in(self) -> None:
         self._frames += 1

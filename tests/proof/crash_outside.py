@@ -5,6 +5,7 @@ was there has no part in what follows.
 """
 
 import copy
+import copyreg
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from firmware_bridge.families.body import TruthLine
 from firmware_bridge.protocol.frames import FrameDecoder
 from firmware_bridge.protocol.messages import Envelope
 from firmware_bridge.simulator.device import SimulatedDevice
-from firmware_bridge.simulator.families import MACHINES
+from firmware_bridge.simulator.families import MACHINES, MachineKind, machine_kind
 from safety.anchor import Anchor
 from safety.checkpoint import StateFile, encode_state
 from safety.disk import Disk
@@ -141,9 +142,19 @@ def new_outside() -> Outside:
     return Outside(device, witness)
 
 
+# What all pumps share is neither copied nor pickled with each of them.
+copyreg.pickle(MachineKind, lambda kind: (machine_kind, (kind.name,)))
+
+
 def copied(device: SimulatedDevice, witness: Witness) -> tuple[SimulatedDevice, Witness]:
-    """The same pump once more, with its witness; what all pumps share is not copied."""
-    return copy.deepcopy((device, witness), {id(PUMP): PUMP})
+    """The same pump once more, with its witness."""
+    return copy.deepcopy((device, witness))
+
+
+def forget_what_was_read() -> None:
+    """Lets a planted bug, or its end, show in files that were read before."""
+    for cached in (reopened, what_files_say, power_cuts):
+        cached.cache_clear()
 
 
 def session_of(device: SimulatedDevice) -> int | None:
@@ -254,7 +265,8 @@ def what_files_say(files: Files) -> bytes:
     return encode_state(replace(opened.state, epoch=0)) + repr(rest).encode()
 
 
-def power_cuts(files: Files) -> list[tuple[str, Files]]:
+@lru_cache(maxsize=100_000)
+def power_cuts(files: Files) -> tuple[tuple[str, Files], ...]:
     """What a power cut may leave: only what was synced, and of the rest some first part."""
     left: list[tuple[str, Files]] = []
     anchors = dict.fromkeys((files.anchor_synced, files.anchor_written))
@@ -263,4 +275,4 @@ def power_cuts(files: Files) -> list[tuple[str, Files]]:
         for part in parts:
             cut = Files(files.synced + files.pending[:part], b"", anchor, anchor, b"")
             left.append((f"the power fails, {part} unsynced bytes stay", cut))
-    return left
+    return tuple(left)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate
+from math import ceil
 from operator import sub
 from typing import NamedTuple
 
@@ -86,6 +87,8 @@ class Count(NamedTuple):
     id: int
     state: str
     volume: int
+    in_doubt: bool = False
+    """It came while nobody knew whether the command was taken."""
 
 
 class Other(NamedTuple):
@@ -157,25 +160,43 @@ class Command:
         assert isinstance(self.granted.what, Bolus)
         return self.granted.what.volume
 
-    def most(self) -> int:
-        """The most of a bolus that can have gone in.
+    def counted(self) -> tuple[int, int | None, int]:
+        """The most of a bolus that can have gone in, when it ended, until when it ran by its count.
 
         All of it, or more if the pump counted more. Only a pump that says it was cut short makes
-        it less, once, and never less than was counted.
+        it less, once, and never less than was counted. While it is in doubt whether the bolus was
+        taken at all, a count says how much at least, and nothing more.
         """
-        most, ended = self.volume, False
-        for place, one in enumerate(self.counts):
-            most = max(most, one.volume)
-            if one.state == "interrupted" and not ended:
-                most = max(before.volume for before in self.counts[: place + 1])
-            ended = ended or one.state != "running"
-        return most
+        assert isinstance(self.granted.what, Bolus)
+        most, least, ended, runs_until = self.volume, 0, None, 0
+        for one in self.counts:
+            least, most = max(least, one.volume), max(most, one.volume)
+            if ended is not None:
+                continue
+            if one.state == "running" or one.in_doubt:
+                left = Fraction(self.granted.what.over * (most - one.volume), max(most, 1))
+                runs_until = max(runs_until, one.at + ceil(left))
+                continue
+            ended = one.at
+            most = least if one.state == "interrupted" else most
+        return most, ended, runs_until
+
+    def most(self) -> int:
+        """The most of a bolus that can have gone in."""
+        return self.counted()[0]
 
     def latest(self, slack: int) -> int:
-        """When a bolus has surely ended: in its time, or when the pump said that it had."""
+        """When a bolus has surely ended: in its time from its latest start, or as the pump said.
+
+        A frame may lie on the way until the pump says that it took it.
+        """
         assert isinstance(self.granted.what, Bolus)
-        ends = [one.at for one in self.counts if one.state != "running"]
-        return min([self.granted.at + slack + self.granted.what.over, *ends])
+        _, ended, runs_until = self.counted()
+        begun = self.granted.at + slack
+        if self.fate == "delivered":
+            begun = max(begun, self.when)
+        latest = max(begun + self.granted.what.over, runs_until)
+        return latest if ended is None else min(latest, ended)
 
 
 @dataclass
@@ -228,7 +249,7 @@ def read(facts: Sequence[Fact]) -> Chronicle:
         elif isinstance(fact, Count):
             command = so_far.commands.get(fact.id)
             if command is not None and not command.was_nothing:
-                command.counts.append(fact)
+                command.counts.append(fact._replace(in_doubt=not command.fate))
         elif isinstance(fact, Other):
             command = so_far.commands.get(fact.id)
             if command is not None and not command.fate:

@@ -159,6 +159,9 @@ class MemoryAnchor(Anchor):
     def write(self, head: Head) -> None:
         self.head = head
 
+    def sync(self) -> None:
+        """It is there as long as the test is."""
+
 
 class SpyLink(Link):
     """Any link, watched: what was written to it, with doors for a test to interfere."""

@@ -27,7 +27,7 @@ from safety.outputs import PumpProgram
 SECOND = Milliseconds(1_000)
 
 
-class Garbled:
+class Garbled(Link):
     """A line on which every byte arrives as another one, as with a wrong baud rate."""
 
     def __init__(self, inner: Link) -> None:

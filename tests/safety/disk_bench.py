@@ -4,23 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kernel_bench import IDENTITY, bolus_nl, instant
+from kernel_bench import IDENTITY, MG_PER_ML, bolus_nl, instant
 
-from device_profiles.quantities import Femtograms, Milliseconds
-from safety.events import Connected, DrugMass, Event, Intended, Opened, Settled
+from device_profiles.quantities import Milliseconds
+from safety.events import Connected, Event, Intended, Opened, Settled
 from safety.journal import (
     HASH_BYTES,
     HEADER_BYTES,
     LENGTH_BYTES,
     MAGIC,
+    SCHEMA,
     Anchor,
     Contents,
     Head,
     Journal,
-    open_journal,
     parse,
     verify,
 )
+from safety.opening import open_journal
+from safety.outputs import DrugInPump
 
 
 @dataclass
@@ -62,9 +64,20 @@ class FaultyDisk:
         self.calls.append("cut")
         self.synced, self.pending = self.read()[:length], b""
 
+    def events(self) -> list[Event]:
+        """What lies on it, as far as it can be read."""
+        return list(parse(self.read()).events)
+
     def power_cut(self) -> "FaultyDisk":
         """The disk that the next start finds."""
         return FaultyDisk(self.synced)
+
+
+class LyingDisk(FaultyDisk):
+    """Says that it has synced, and has not."""
+
+    def sync(self) -> None:
+        self.calls.append("sync")
 
 
 def intended(number: int, at: int = 0) -> Intended:
@@ -76,13 +89,13 @@ def intended(number: int, at: int = 0) -> Intended:
         "give-bolus",
         (bolus_nl(1_000).bolus,),
         "BENCH-012",
-        masses=(DrugMass("morphine", Femtograms(10**9)),),
+        drugs=(DrugInPump("morphine", MG_PER_ML),),
         latest_end=Milliseconds(at + 120_000),
     )
 
 
-def opened(serial: str = IDENTITY.serial) -> Opened:
-    return Opened(instant(0), "a" * 16, serial, 1, True)
+def opened(journal_id: str = "a" * 16) -> Opened:
+    return Opened(instant(0), journal_id, IDENTITY.serial, SCHEMA, True)
 
 
 def settled(number: int) -> Settled:
@@ -90,7 +103,7 @@ def settled(number: int) -> Settled:
 
 
 def connected() -> Connected:
-    return Connected(instant(0), IDENTITY, 1, False)
+    return Connected(instant(0), IDENTITY, 1, False, Milliseconds(0))
 
 
 def chapter() -> list[Event]:

@@ -47,6 +47,7 @@ def reference_shannon(charge: int, area: int, k_centi: int) -> bool:
 
 
 @pytest.mark.requirement("SR-41")
+@pytest.mark.vector("V8.2")
 @pytest.mark.parametrize(
     ("current", "width", "charge", "density", "k"),
     [
@@ -71,6 +72,8 @@ def test_the_golden_table_of_charges(
     assert report.shannon_k == k
 
 
+@pytest.mark.requirement("SR-41")
+@pytest.mark.vector("V8.2")
 @pytest.mark.parametrize(
     ("k_centi", "area", "largest_uC"),
     [
@@ -87,6 +90,8 @@ def test_the_golden_largest_charges(
     assert round(largest / 1e6, 3) == largest_uC
 
 
+@pytest.mark.requirement("SR-41")
+@pytest.mark.vector("V8.2")
 @pytest.mark.parametrize(
     ("width", "amplitude_mA"),
     [
@@ -130,11 +135,14 @@ def test_the_two_rules_cross_at_7_87_square_millimetres() -> None:
 # --- borders and references ----------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-41")
+@pytest.mark.fault("F1")
 def test_exactly_the_density_is_allowed_and_one_pC_more_is_not() -> None:
     assert not exceeds_density(PicoCoulombs(3_675_000), AREA, 30)
     assert exceeds_density(PicoCoulombs(3_675_001), AREA, 30)
 
 
+@pytest.mark.requirement("SR-41")
 def test_a_k_that_is_exactly_the_limit_is_refused_and_one_pC_less_is_not() -> None:
     """3.5 mA x 100 us on 12.25 mm2 has k = 0 exactly, so that the equality is really met."""
     assert reaches_shannon(PicoCoulombs(350_000), AREA, 0)
@@ -154,6 +162,7 @@ charges = st.integers(0, 100_000_000).map(PicoCoulombs)
 ks = st.integers(-500, 400)
 
 
+@pytest.mark.requirement("SR-41")
 @given(charges, areas, ks)
 @example(PicoCoulombs(350_000), AREA, 0)
 @example(PicoCoulombs(0), AREA, -500)
@@ -172,6 +181,7 @@ def test_the_smallest_refused_charge_is_refused_and_one_pC_less_is_not(
     assert not reference_shannon(smallest - 1, area, k)
 
 
+@pytest.mark.requirement("SR-41")
 @given(charges, areas, st.integers(0, 500))
 def test_density_in_integers_agrees_with_fractions(
     charge: PicoCoulombs, area: SquareMicrometres, limit: int

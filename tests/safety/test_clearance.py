@@ -23,6 +23,7 @@ def cleared(*outputs: Output) -> Clearance:
 
 
 @pytest.mark.requirement("SR-10")
+@pytest.mark.fault("F93")
 def test_each_output_passes_once_and_in_order() -> None:
     clearance = cleared(*THREE)
     assert clearance.take(1) == (WALKING,)
@@ -64,6 +65,7 @@ def test_a_frame_that_prepares_an_output_uses_nothing_up() -> None:
 
 
 @pytest.mark.requirement("SR-10")
+@pytest.mark.fault("F93")
 @pytest.mark.parametrize(
     "mistake",
     [
@@ -87,6 +89,7 @@ def test_a_clearance_tells_what_was_recorded() -> None:
 
 
 @pytest.mark.requirement("SR-10")
+@pytest.mark.fault("F93")
 @pytest.mark.parametrize("receipt", [None, 5, intended(1), (WALKING,)])
 def test_there_is_no_clearance_without_a_receipt(receipt: object) -> None:
     with pytest.raises((TypeError, AttributeError)):
@@ -104,6 +107,8 @@ def test_only_a_commit_that_was_synced_gives_a_receipt(tmp_path: Any) -> None:
     assert Clearance(receipt).outputs == intended(1).outputs
 
 
+@pytest.mark.requirement("SR-10")
+@pytest.mark.fault("F93")
 def test_a_clearance_takes_no_further_attributes_and_its_intent_no_change() -> None:
     clearance = cleared(*THREE)
     with pytest.raises(AttributeError):

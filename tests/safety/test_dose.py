@@ -68,12 +68,14 @@ def brute_integral(basal: Basal, window_min: int, grain: int = 60) -> int:
 # --- the basal -------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-14")
 @given(basals(), st.integers(0, 72))
 def test_the_largest_integral_agrees_with_brute_force(basal: Basal, hours: int) -> None:
     window = Milliseconds(hours * HOUR_MS)
     assert largest_basal(basal, window) == brute_integral(basal, hours * 60)
 
 
+@pytest.mark.requirement("SR-14")
 @given(basals(), st.integers(0, 2 * DAY_MS), st.integers(0, DAY_MS))
 def test_no_window_wherever_it_starts_holds_more_than_the_largest_integral(
     basal: Basal, length: int, start: int
@@ -143,6 +145,7 @@ def formula(button: PatientBolusOutput, window: int) -> int:
         k += 1
 
 
+@pytest.mark.requirement("SR-14")
 @settings(max_examples=300)
 @given(boluses(), st.integers(0, 3 * DAY_MS))
 @example(bolus(600_000, 600_000, 4), DAY_MS)
@@ -183,6 +186,7 @@ def most_by_search(d: int, lockout: int, n: int, day: int, window: int) -> int:
     return best
 
 
+@pytest.mark.requirement("SR-14")
 @pytest.mark.parametrize(
     ("d", "lockout", "n"),
     [(1, 1, 2), (1, 3, 2), (2, 3, 1), (2, 2, 3), (3, 4, 2), (1, 9, 3), (2, 5, 2)],
@@ -197,6 +201,8 @@ def test_no_history_of_presses_beats_the_formula_and_one_meets_it(
     assert found == most_by_search(d, lockout, n, 8, window) * tick
 
 
+@pytest.mark.requirement("SR-14")
+@pytest.mark.fault("F63")
 def test_four_boluses_before_midnight_and_four_after_do_not_fit_in_24_hours() -> None:
     """The count slides; the wrong twin, a calendar day, would count eight."""
     one = bolus(600_000, 3_600_000, 4)
@@ -204,6 +210,8 @@ def test_four_boluses_before_midnight_and_four_after_do_not_fit_in_24_hours() ->
     assert bolus_time(one, Milliseconds(DAY_MS + 600_000 + 1)) == 4 * 600_000 + 1
 
 
+@pytest.mark.requirement("SR-14")
+@pytest.mark.fault("F61")
 def test_a_bolus_at_exactly_the_lockout_lies_outside_a_window_of_that_length() -> None:
     one = bolus(600_000, 4 * HOUR_MS, 4)
     for extra, expected in ((-1, 600_000), (0, 600_000), (1, 600_001)):
@@ -241,6 +249,8 @@ def disagrees(worst: WorstCase, basal: Basal, one: PatientBolusOutput | None, ho
     return not exact <= worst(basal, one, hours) < exact + 1
 
 
+@pytest.mark.requirement("SR-04")
+@pytest.mark.requirement("SR-14")
 @given(basals(), st.none() | boluses(), st.integers(0, 30))
 def test_the_worst_case_is_the_exact_one_rounded_up_once(
     basal: Basal, one: PatientBolusOutput | None, hours: int
@@ -283,6 +293,8 @@ def test_the_comparison_with_the_exact_worst_case_finds_each_wrong_twin(twin: Wo
 
 
 @pytest.mark.requirement("SR-14")
+@pytest.mark.vector("V8.6")
+@pytest.mark.fault("F62")
 def test_golden_8_6_the_window_counts_full_of_basal_beside_the_bolus() -> None:
     """Limit 10 in 60 min, basal 6/h and a bolus of 5: 11, whatever has been delivered so far."""
     hourly = 6 * 24
@@ -296,6 +308,7 @@ def test_golden_8_6_the_window_counts_full_of_basal_beside_the_bolus() -> None:
 
 
 @pytest.mark.requirement("SR-04")
+@pytest.mark.vector("V8.1")
 def test_golden_8_1_60_mcg_each_hour_are_1440_mcg_a_day_and_60_mcg_a_day_are_60() -> None:
     strength = drug("baclofen", "500 mcg/mL").concentration
 
@@ -328,6 +341,7 @@ def test_a_longer_window_never_holds_less(
 
 
 @pytest.mark.requirement("SR-18")
+@pytest.mark.vector("V8.5")
 def test_golden_8_5_a_refill_lasts_120_days_nominal_and_104_80_at_worst() -> None:
     therapy = infusion(
         drug("baclofen", "2000 mcg/mL"), basal=(step("00:00", "300 mcg/day"),), fill="20 mL"
@@ -335,6 +349,7 @@ def test_golden_8_5_a_refill_lasts_120_days_nominal_and_104_80_at_worst() -> Non
     assert days_to_alarm(compiled(therapy), ITP.accuracy) == DaysToAlarm(12_000, 10_480)
 
 
+@pytest.mark.requirement("SR-18")
 def test_the_worst_days_count_every_bolus() -> None:
     with_button = compiled(infusion(bolus=button()))
     without = compiled(infusion())

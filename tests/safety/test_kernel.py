@@ -174,6 +174,7 @@ def test_a_reason_passes_the_soft_finding_and_leaves_the_hard_one_standing() -> 
 
 
 @pytest.mark.requirement("SR-56")
+@pytest.mark.fault("F71")
 def test_after_a_latch_no_bolus_and_no_increase_is_admitted_and_the_reason_is_told() -> None:
     story = programmed()
     assert rules(story.ask(bolus_nl(1))) == []
@@ -201,6 +202,7 @@ def test_after_a_latch_the_verified_basal_may_still_be_applied_again_without_a_j
 
 @pytest.mark.requirement("SR-23")
 @pytest.mark.parametrize("told", [None, "UNCERTAIN"])
+@pytest.mark.fault("F30")
 def test_while_it_is_not_known_what_became_of_a_command_nothing_more_is_admitted(
     told: Literal["UNCERTAIN"] | None,
 ) -> None:
@@ -231,6 +233,8 @@ def test_the_devices_answer_ends_the_doubt(outcome: Outcome) -> None:
     assert rules(story.ask(bolus_nl(1))) == []
 
 
+@pytest.mark.requirement("SR-23")
+@pytest.mark.fault("F34")
 def test_an_answer_about_another_id_settles_nothing() -> None:
     story = programmed()
     doubtful = story.ask(bolus_nl(1))
@@ -257,6 +261,8 @@ def test_an_answer_about_another_id_settles_nothing() -> None:
         (("delivered", "refused"), True),
     ],
 )
+@pytest.mark.fault("F30")
+@pytest.mark.fault("F31")
 def test_only_a_proof_that_nothing_was_given_frees_a_dose(
     outcomes: tuple[Outcome, ...], kept: bool
 ) -> None:
@@ -271,6 +277,7 @@ def test_only_a_proof_that_nothing_was_given_frees_a_dose(
 
 
 @pytest.mark.requirement("SR-14")
+@pytest.mark.fault("F30")
 def test_a_dose_is_counted_from_its_intent_until_the_latest_time_at_which_it_can_end() -> None:
     story = programmed(at=LARGE)
     intent = story.ask(bolus_nl(2, over=10 * MINUTE))
@@ -297,6 +304,8 @@ WINDOWS = pytest.mark.parametrize(
 @STARTS
 @WINDOWS
 @pytest.mark.parametrize("more", [-1, 0, 1])
+@pytest.mark.fault("F1")
+@pytest.mark.fault("F62")
 def test_a_full_window_admits_the_limit_and_not_one_nanolitre_more(
     origin: int, window: int, limits: Any, more: int
 ) -> None:
@@ -311,6 +320,7 @@ def test_a_full_window_admits_the_limit_and_not_one_nanolitre_more(
 @STARTS
 @WINDOWS
 @pytest.mark.parametrize("later", [-1, 0, 1])
+@pytest.mark.fault("F61")
 def test_an_earlier_dose_leaves_a_window_one_millisecond_after_its_latest_end(
     origin: int, window: int, limits: Any, later: int
 ) -> None:
@@ -324,6 +334,7 @@ def test_an_earlier_dose_leaves_a_window_one_millisecond_after_its_latest_end(
 
 @pytest.mark.requirement("SR-05")
 @pytest.mark.parametrize("more", [-1, 0, 1])
+@pytest.mark.fault("F1")
 def test_one_bolus_is_held_against_its_own_limit(more: int) -> None:
     limits = limits_nl(5_000, 1_000_000, 4_000_000, 9_000_000)
     story = programmed(pump_case(limits=limits))
@@ -364,6 +375,8 @@ GOLDEN = pump_case(((0, 6 * HOURLY),), limits_nl(5_000, 10_000, 9_000_000, 9_000
 @pytest.mark.requirement("SR-14")
 @STARTS
 @pytest.mark.parametrize("restarted", [False, True], ids=["fresh", "stop and start at 9 min"])
+@pytest.mark.vector("V8.6")
+@pytest.mark.fault("F62")
 def test_golden_8_6_the_full_window_refuses_the_bolus_that_the_naive_rule_grants(
     origin: int, restarted: bool
 ) -> None:
@@ -383,6 +396,7 @@ def test_golden_8_6_the_full_window_refuses_the_bolus_that_the_naive_rule_grants
     assert rules(story.ask(bolus_nl(4_000))) == []
 
 
+@pytest.mark.vector("V8.6")
 def test_golden_8_6_the_naive_rule_would_have_granted_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def delivered_so_far(programs: Any, window: int) -> int:
         return worst_case_over(programs, Milliseconds(10 * MINUTE))
@@ -546,6 +560,7 @@ def other_drugs(name: str = "morphine", concentration: str = "2 mg/mL") -> PumpC
     ],
     ids=["stronger", "weaker", "another drug"],
 )
+@pytest.mark.fault("F27")
 def test_other_drugs_than_those_in_the_tubing_need_a_waiver_that_is_recorded(
     case: PumpCase,
 ) -> None:
@@ -716,6 +731,9 @@ def test_while_the_output_is_on_only_the_amplitude_may_change(other: dict[str, A
     ("amplitude", "refused"),
     [(5_900, []), (6_000, []), (6_100, ["SR-40"]), (4_250, ["SR-40"]), (-100, ["SR-40"])],
 )
+@pytest.mark.fault("F1")
+@pytest.mark.fault("F2")
+@pytest.mark.fault("F10")
 def test_an_amplitude_stays_within_the_patients_ceiling_and_the_devices_steps(
     amplitude: int, refused: list[str]
 ) -> None:
@@ -733,6 +751,7 @@ def test_an_amplitude_is_not_raised_to_what_the_voltage_cannot_drive() -> None:
 
 
 @pytest.mark.requirement("SR-47")
+@pytest.mark.vector("V8.8")
 def test_golden_8_8_the_same_amplitude_does_not_start() -> None:
     program = tonic(area("E3 -100, case +100", "10 mA", "10 mA", "50 us"))
     story = stimulator((program,), ohms=False)
@@ -761,7 +780,7 @@ def test_lowering_what_does_not_run_changes_nothing() -> None:
 # --- impedance --------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("SR-47")
+@pytest.mark.requirement("SR-45")
 def test_a_measurement_needs_the_output_off() -> None:
     story = running()
     assert rules(story.ask(MeasureImpedance(TEST_PULSES, SCS))) == ["SR-45"]
@@ -791,6 +810,7 @@ def test_the_pulses_of_a_measurement_are_no_larger_and_no_more_than_the_profiles
 
 
 @pytest.mark.requirement("SR-27")
+@pytest.mark.fault("F51")
 def test_a_device_that_restarted_shows_nothing_until_it_is_started_again() -> None:
     story = running()
     story.connect(boot=2)
@@ -822,6 +842,7 @@ def epochs(story: Story, *events: Event) -> list[int]:
 
 
 @pytest.mark.requirement("SR-58")
+@pytest.mark.fault("F83")
 def test_the_epoch_moves_with_everything_that_may_change_what_the_device_shows() -> None:
     story = running()
     before = story.state.epoch
@@ -841,6 +862,7 @@ def test_the_epoch_moves_with_everything_that_may_change_what_the_device_shows()
 
 
 @pytest.mark.requirement("SR-58")
+@pytest.mark.fault("F83")
 def test_the_epoch_moves_when_the_device_has_restarted() -> None:
     story = running()
     before = story.state.epoch
@@ -880,6 +902,8 @@ STEPS = st.lists(
 
 
 @given(STEPS)
+@pytest.mark.requirement("SR-56")
+@pytest.mark.fault("F67")
 def test_a_host_that_starts_from_the_journal_knows_exactly_what_it_knew_before(
     steps: list[tuple[str, Any]],
 ) -> None:

@@ -71,6 +71,7 @@ def test_no_limit_given_is_tighter_than_the_effective_one(given_limits: list[Lim
     assert found is None or all(found.value <= one.value for one in given_limits)
 
 
+@pytest.mark.requirement("SR-61")
 @given(st.lists(limits, max_size=4, unique_by=lambda one: one.source))
 def test_a_layer_is_wider_exactly_when_a_layer_above_it_allows_less(some: list[Limit]) -> None:
     def order(layer: Layer) -> int:
@@ -107,6 +108,7 @@ def test_a_wider_layer_says_both_limits_and_the_outer_layer() -> None:
 
 
 @pytest.mark.requirement("SR-05")
+@pytest.mark.fault("F20")
 @pytest.mark.parametrize("quantity", ["per_hour", "per_4_hours"])
 def test_an_hourly_limit_in_no_layer_is_a_finding_that_names_it(quantity: str) -> None:
     bare = replace(dose_limits(), **{quantity: None})
@@ -114,6 +116,7 @@ def test_an_hourly_limit_in_no_layer_is_a_finding_that_names_it(quantity: str) -
 
 
 @pytest.mark.requirement("SR-04")
+@pytest.mark.fault("F20")
 def test_a_daily_limit_in_no_layer_is_a_finding_but_the_formularys_is_enough() -> None:
     bare = dose_limits(per_day=None)
     assert faults(infusion(drug(limits=bare))) == []
@@ -121,6 +124,8 @@ def test_a_daily_limit_in_no_layer_is_a_finding_but_the_formularys_is_enough() -
     assert found == [("SR-04", "hard", "drugs[0].limits.per_day")]
 
 
+@pytest.mark.requirement("SR-05")
+@pytest.mark.fault("F20")
 def test_a_limit_per_bolus_is_needed_only_where_a_bolus_is_asked_for() -> None:
     bare = drug("baclofen", "500 mcg/mL", dose_limits(per_bolus=None, per_day="1 mg"))
     assert faults(infusion(bare)) == []
@@ -129,6 +134,8 @@ def test_a_limit_per_bolus_is_needed_only_where_a_bolus_is_asked_for() -> None:
     ]
 
 
+@pytest.mark.requirement("SR-05")
+@pytest.mark.fault("F20")
 def test_every_drug_of_a_mixture_needs_its_own_limits() -> None:
     found = faults(infusion(drug(), drug("fentanyl", "1 mg/mL", DoseLimits())))
     assert [path for _, _, path in found] == [
@@ -136,6 +143,8 @@ def test_every_drug_of_a_mixture_needs_its_own_limits() -> None:
     ]
 
 
+@pytest.mark.requirement("SR-05")
+@pytest.mark.fault("F23")
 @pytest.mark.parametrize(
     ("bent", "path"),
     [
@@ -156,6 +165,8 @@ def test_equal_limits_of_all_periods_are_coherent() -> None:
     assert faults(infusion(drug(limits=dose_limits("1 mg", "1 mg", "1 mg", "1 mg")))) == []
 
 
+@pytest.mark.requirement("SR-05")
+@pytest.mark.fault("F23")
 def test_coherence_is_judged_across_layers_and_across_a_missing_period() -> None:
     wide = dose_limits(per_hour="0.4 mg", per_4_hours="21 mg", per_day=None)
     assert faults(infusion(drug(limits=wide))) == [("SR-05", "hard", "drugs[0].limits.per_4_hours")]
@@ -211,6 +222,9 @@ def review(therapy: InfusionTherapy, formulary: Formulary = FORMULARY) -> list[F
     return list(review_infusion(compiled(therapy), therapy, found, ITP, formulary, False))
 
 
+@pytest.mark.requirement("SR-04")
+@pytest.mark.requirement("SR-05")
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize(
     ("quantity", "worst", "rule"),
     [

@@ -70,6 +70,8 @@ def baclofen(rate: str, per_day: str | None = "1 mg") -> InfusionTherapy:
 
 
 @pytest.mark.requirement("SR-04")
+@pytest.mark.vector("V8.1")
+@pytest.mark.fault("F23")
 def test_golden_8_1_the_day_of_60_mcg_each_hour_is_refused_and_that_of_60_mcg_a_day_is_not() -> (
     None
 ):
@@ -88,6 +90,8 @@ def test_a_window_that_is_over_says_the_rate_by_day_and_by_hour_and_the_layer() 
         assert words in message
 
 
+@pytest.mark.requirement("SR-04")
+@pytest.mark.fault("F1")
 def test_the_formularys_soft_day_needs_a_reason_and_its_hard_day_is_refused() -> None:
     assert review(baclofen("1000 mcg/day", None)) == []
     assert review(baclofen("1001 mcg/day", None)) == [("SR-04", "soft", "basal[0].rate")]
@@ -95,6 +99,7 @@ def test_the_formularys_soft_day_needs_a_reason_and_its_hard_day_is_refused() ->
     assert review(baclofen("2001 mcg/day", None)) == [("SR-04", "hard", "basal[0].rate")]
 
 
+@pytest.mark.requirement("SR-04")
 def test_boluses_that_only_add_up_over_a_day_are_refused_where_they_are_asked_for() -> None:
     therapy = infusion(
         drug(limits=dose_limits(per_day="2.5 mg")), bolus=button("0.15 mg", "10 min", "4 h", 4)
@@ -110,6 +115,7 @@ def test_the_largest_step_is_pointed_at() -> None:
     assert review(therapy) == [("SR-04", "hard", "basal[1].rate")]
 
 
+@pytest.mark.requirement("SR-04")
 def test_every_drug_of_a_mixture_is_judged_by_its_own_strength() -> None:
     """A flow that suits the first drug may be far too much of the second."""
     therapy = infusion(
@@ -128,18 +134,22 @@ def test_every_drug_of_a_mixture_is_judged_by_its_own_strength() -> None:
 
 
 @pytest.mark.requirement("SR-05")
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize(("dose", "over"), [("0.19 mg", 0), ("0.2 mg", 0), ("0.21 mg", 1)])
 def test_one_bolus_is_at_most_the_limit_per_bolus(dose: str, over: int) -> None:
     found = review(infusion(bolus=button(dose)))
     assert found.count(("SR-05", "hard", "patient_bolus.dose")) == over
 
 
+@pytest.mark.requirement("SR-05")
 def test_accident_a8_a_bolus_forty_times_too_large_is_refused_by_the_formulary_alone() -> None:
     wide = infusion(drug(limits=dose_limits("1 mg", "8 mg", "9 mg", "20 mg")), bolus=button("4 mg"))
     found = [one for one in findings_of(wide) if one.path == "patient_bolus.dose"]
     assert ("4 mg", "1 mg") in [(one.value, one.limit) for one in found]
 
 
+@pytest.mark.requirement("SR-05")
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize(
     ("quantity", "limit"), [("per_hour", "0.25 mg"), ("per_4_hours", "0.55 mg")]
 )
@@ -156,6 +166,7 @@ def test_an_hour_and_four_hours_count_full_of_basal_and_boluses(quantity: str, l
 
 
 @pytest.mark.requirement("SR-07")
+@pytest.mark.vector("V8.11")
 def test_golden_8_11_75_mcg_of_fentanyl_at_10_mg_per_mL_cannot_be_delivered() -> None:
     limits = dose_limits("100 mcg", "100 mcg", "100 mcg", "1 mg")
     therapy = infusion(drug("fentanyl", "10 mg/mL", limits), basal=(step("00:00", "75 mcg/day"),))
@@ -172,6 +183,8 @@ def test_golden_8_11_75_mcg_of_fentanyl_at_10_mg_per_mL_cannot_be_delivered() ->
         assert words in found[0].message
 
 
+@pytest.mark.requirement("SR-07")
+@pytest.mark.fault("F2")
 @pytest.mark.parametrize(
     ("flow", "accepted"),
     [
@@ -193,6 +206,8 @@ def test_every_step_is_a_flow_that_the_pump_delivers(flow: int, accepted: bool) 
     assert flows == ([] if accepted else [("SR-07", "hard", "basal[1].rate")])
 
 
+@pytest.mark.requirement("SR-07")
+@pytest.mark.fault("F10")
 def test_a_flow_between_the_devices_steps_is_refused() -> None:
     coarse = replace(ITP, flow_step=NanoLitresPerDay(7))
     limits, _ = pump_limits(MORPHINE_DAY, FORMULARY)
@@ -201,6 +216,8 @@ def test_a_flow_between_the_devices_steps_is_refused() -> None:
     assert [one.path for one in found] == ["basal[0].rate", "basal[1].rate"]
 
 
+@pytest.mark.requirement("SR-07")
+@pytest.mark.fault("F10")
 def test_a_rate_that_rounds_to_no_flow_is_refused_with_the_rate_as_written() -> None:
     therapy = infusion(basal=(step("00:00", "0.005 mcg/day"),))
     found = findings_of(therapy)
@@ -208,6 +225,8 @@ def test_a_rate_that_rounds_to_no_flow_is_refused_with_the_rate_as_written() -> 
     assert "no flow at all" in found[0].message
 
 
+@pytest.mark.requirement("SR-07")
+@pytest.mark.fault("F10")
 def test_a_bolus_that_rounds_to_no_volume_is_refused() -> None:
     found = findings_of(infusion(bolus=button("0.005 mcg")))
     assert [(one.rule, one.severity, one.path, one.value) for one in found] == [
@@ -215,6 +234,8 @@ def test_a_bolus_that_rounds_to_no_volume_is_refused() -> None:
     ]
 
 
+@pytest.mark.requirement("SR-07")
+@pytest.mark.requirement("SR-17")
 @pytest.mark.parametrize(
     ("volume", "refused"), [(164_999, False), (165_000, False), (165_001, True)]
 )
@@ -268,6 +289,7 @@ def with_vials(*vials: Vial) -> InfusionTherapy:
 TEN = Vial("morphine", parse_concentration("10 mg/mL"))
 
 
+@pytest.mark.requirement("SR-08")
 @pytest.mark.parametrize(
     ("vials", "paths"),
     [
@@ -284,6 +306,7 @@ def test_the_vial_says_what_the_drug_says(vials: tuple[Vial, ...], paths: list[s
 
 
 @pytest.mark.requirement("SR-11")
+@pytest.mark.fault("F27")
 def test_an_unknown_drug_is_refused_and_no_other_is_proposed() -> None:
     found = findings_of(infusion(drug("morphin")))
     assert [(one.rule, one.severity, one.path) for one in found] == [
@@ -293,11 +316,14 @@ def test_an_unknown_drug_is_refused_and_no_other_is_proposed() -> None:
     assert found[0].limit is None
 
 
+@pytest.mark.requirement("SR-08")
 def test_a_drug_named_twice_is_refused_since_its_doses_would_be_judged_apart() -> None:
     found = review(infusion(drug(), drug(concentration="20 mg/mL")))
     assert ("SR-08", "hard", "drugs[1].name") in found
 
 
+@pytest.mark.requirement("SR-08")
+@pytest.mark.fault("F27")
 def test_a_program_of_other_drugs_than_the_files_is_refused() -> None:
     other = compiled(infusion(drug(concentration="20 mg/mL")))
     assert ("SR-08", "hard", "drugs") in review(infusion(), other)
@@ -307,6 +333,7 @@ def test_a_program_of_other_drugs_than_the_files_is_refused() -> None:
 
 
 @pytest.mark.requirement("SR-16")
+@pytest.mark.fault("F22")
 @pytest.mark.parametrize(
     ("over", "lockout", "most", "paths"),
     [
@@ -367,6 +394,7 @@ def test_the_history_of_an_opioids_patient_is_mandatory() -> None:
     assert review(baclofen("60 mcg/day")) == []
 
 
+@pytest.mark.requirement("SR-63")
 @pytest.mark.parametrize(
     ("rate", "severity"),
     [
@@ -379,6 +407,7 @@ def test_an_opioid_naive_patient_is_at_the_start_by_definition(rate: str, severi
     assert review(opioid("opioid-naive", rate)) == [("SR-63", severity, "basal[0].rate")]
 
 
+@pytest.mark.requirement("SR-63")
 def test_exactly_the_soft_start_needs_no_reason() -> None:
     therapy = infusion(
         replace(drug(concentration="1 mg/mL"), history="opioid-naive"),
@@ -389,11 +418,13 @@ def test_exactly_the_soft_start_needs_no_reason() -> None:
     assert review(above) == [("SR-63", "soft", "basal[0].rate")]
 
 
+@pytest.mark.requirement("SR-63")
 def test_the_boluses_of_a_naive_patient_count_in_the_start() -> None:
     therapy = replace(opioid("opioid-naive", "0.48 mg/day"), patient_bolus=button("0.15 mg"))
     assert review(therapy) == [("SR-63", "hard", "patient_bolus.dose")]
 
 
+@pytest.mark.requirement("SR-63")
 def test_other_start_limits_hold_for_a_first_program_only() -> None:
     limits = dose_limits(None, "1 mcg", "2 mcg", "19.2 mcg")
     own = drug("ziconotide", "25 mcg/mL", limits)
@@ -416,6 +447,10 @@ def host_bolus(
     return [(one.rule, one.severity, one.path) for one in found]
 
 
+@pytest.mark.requirement("SR-05")
+@pytest.mark.requirement("SR-07")
+@pytest.mark.fault("F1")
+@pytest.mark.fault("F2")
 @pytest.mark.parametrize(
     ("volume", "expected"),
     [
@@ -432,12 +467,16 @@ def test_a_host_bolus_is_positive_and_within_the_limit_per_bolus(
     assert host_bolus(volume) == expected
 
 
+@pytest.mark.requirement("SR-16")
+@pytest.mark.requirement("SR-17")
 def test_a_host_bolus_takes_time_and_stays_within_the_largest_flow() -> None:
     assert host_bolus(15_000, "0 s") == [("SR-16", "hard", "bolus.over")]
     assert host_bolus(16_500, "1 min") == []
     assert host_bolus(16_501, "1 min") == [("SR-07", "hard", "bolus.over")]
 
 
+@pytest.mark.requirement("SR-05")
+@pytest.mark.fault("F20")
 def test_a_host_bolus_without_a_limit_per_bolus_is_refused() -> None:
     bare = infusion(drug("fentanyl", "1 mg/mL", dose_limits(per_bolus=None)))
     assert host_bolus(1, therapy=bare) == [("SR-05", "hard", "drugs[0].limits.per_bolus")]
@@ -468,6 +507,7 @@ def test_multiplying_a_deliverable_basal_never_makes_the_verdict_milder(
     assert severity(more(therapy, factor)) >= severity(therapy)
 
 
+@pytest.mark.requirement("SR-61")
 @given(st.integers(1, 300), st.integers(1, 600), st.integers(0, 24), st.integers(1, 200))
 def test_lowering_any_patient_limit_never_makes_the_verdict_milder(
     per_bolus: int, per_hour: int, boluses: int, cut: int

@@ -8,6 +8,7 @@ from kernel_bench import (
     DAY,
     HOUR,
     HOURLY,
+    IDENTITY,
     MINUTE,
     SLACK,
     Story,
@@ -28,6 +29,7 @@ from safety.alarms import Alarm
 from safety.commands import Override, ProgramStimulator
 from safety.events import (
     Cleared,
+    Connected,
     Found,
     Intended,
     Latched,
@@ -143,6 +145,7 @@ def test_a_limit_that_was_narrowed_asks_for_a_reason_and_does_not_take_the_basal
 
 
 @pytest.mark.requirement("SR-63")
+@pytest.mark.fault("F89")
 def test_a_new_journal_does_not_make_a_start_of_what_the_pump_delivers_already() -> None:
     case = pump_case(((0, 6 * HOURLY),))
     fresh = Story()
@@ -414,3 +417,29 @@ def test_small_boluses_as_fast_as_possible_end_at_the_devices_count_of_a_day() -
 def test_a_journal_folds_to_the_same_state_with_all_that_lies_open() -> None:
     story = troubled("everything")
     assert fold(story.journal) == story.state
+
+
+@pytest.mark.requirement("SR-14")
+def test_after_an_unknown_program_the_first_one_may_be_any_and_no_higher_one_follows_for_a_day() -> (
+    None
+):
+    story = programmed(pump_case(((0, 2 * HOURLY),)))
+    story.tell(Unverified(instant(0), 0, "another program", True))
+    story.do(pump_case(((0, 5 * HOURLY),)).command)
+    higher = pump_case(((0, 6 * HOURLY),)).command
+    assert rules(story.ask(higher)) == ["SR-14"]
+    story.do(pump_case(((0, 4 * HOURLY),)).command)
+    story.now = DAY
+    story.do(higher)
+
+
+@pytest.mark.requirement("SR-52")
+def test_on_a_fast_simulator_a_state_grows_old_by_the_time_of_the_line() -> None:
+    story = programmed()
+    fast = replace(IDENTITY, speed=1_800)
+    story.tell(Connected(instant(0), fast, 1, True, Milliseconds(0)))
+    for age, refused in ((3 * ITP.poll * 1_800, False), (3 * ITP.poll * 1_800 + 1, True)):
+        now = instant(10, fast=10**9)
+        ask = Ask(now, 9, bolus_nl(1), "BENCH-012", seen=Milliseconds(now.fast - age))
+        _, (effect,) = step(story.state, ask)
+        assert isinstance(effect.event, Rejected) == refused  # type: ignore[union-attr]

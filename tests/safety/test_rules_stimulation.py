@@ -35,6 +35,8 @@ def rules(program: StimulatorProgram) -> set[str]:
 
 
 @pytest.mark.requirement("SR-40")
+@pytest.mark.fault("F1")
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize(
     ("amplitude", "expected"),
     [
@@ -68,6 +70,8 @@ def test_an_amplitude_above_device_and_ceiling_names_the_tighter_layer() -> None
     assert source("26 mA", "30 mA") == "device"
 
 
+@pytest.mark.requirement("SR-40")
+@pytest.mark.fault("F2")
 def test_a_negative_current_is_refused() -> None:
     bad = replace(area(), amplitude=MicroAmps(-100))
     assert ("SR-40", "hard", "areas[0].amplitude") in review(tonic(bad))
@@ -93,6 +97,7 @@ def charge_findings(one: AreaOutput) -> list[tuple[str, str]]:
 
 
 @pytest.mark.requirement("SR-41")
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize(
     ("charge", "severity"),
     [
@@ -115,6 +120,8 @@ def test_charge_is_judged_at_its_exact_borders_at_both_levels_once_each(
     assert charge_findings(with_charge(charge)) == expected
 
 
+@pytest.mark.requirement("SR-41")
+@pytest.mark.fault("F13")
 def test_the_ceiling_is_judged_though_the_set_amplitude_is_low() -> None:
     program = tonic(area(amplitude="1 mA", ceiling="12.7 mA", width="450 us"))
     assert review(program) == [("SR-41", "soft", "areas[0].max_amplitude")]
@@ -131,6 +138,7 @@ def test_one_message_holds_density_and_k_of_the_worst_contact() -> None:
     assert (finding.value, finding.source) == ("8.5 mA", "device")
 
 
+@pytest.mark.requirement("SR-41")
 def test_shared_current_is_judged_by_each_contacts_own_share() -> None:
     alone = area("E3 -100, case +100", "8.5 mA", "8.5 mA", "500 us")
     shared = area("E3 -50, E2 -50, case +100", "8.5 mA", "8.5 mA", "500 us")
@@ -143,6 +151,8 @@ def test_the_case_carries_any_charge() -> None:
     assert review(tonic(four)) == []
 
 
+@pytest.mark.requirement("SR-41")
+@pytest.mark.fault("F16")
 @pytest.mark.parametrize(("areas", "found"), [(1, False), (2, True)])
 def test_charge_a_second_is_summed_over_the_areas_that_share_a_contact(
     areas: int, found: bool
@@ -169,6 +179,7 @@ def test_the_build_up_of_a_burst_with_recharge_after_it_is_not_one_phase() -> No
 
 
 @pytest.mark.requirement("SR-46")
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize(
     ("electrodes", "path"),
     [
@@ -185,7 +196,8 @@ def test_the_build_up_of_a_burst_with_recharge_after_it_is_not_one_phase() -> No
     ],
 )
 def test_electrodes_that_are_no_circuit_are_refused(electrodes: str, path: str) -> None:
-    assert review(tonic(area(electrodes, "1 mA"))) == [("SR-46", "hard", path)]
+    found = review(tonic(area(electrodes, "1 mA")))
+    assert [one for one in found if one[0] != "SR-42"] == [("SR-46", "hard", path)]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +213,7 @@ def test_an_area_without_electrodes_lacks_cathode_and_anode() -> None:
     assert review(tonic(bare)) == [("SR-46", "hard", "areas[0].electrodes")] * 2
 
 
+@pytest.mark.requirement("SR-46")
 @pytest.mark.parametrize(
     ("amplitude", "ceiling", "expected"),
     [
@@ -226,6 +239,8 @@ def test_the_case_is_exempt_from_the_cap() -> None:
 
 @pytest.mark.requirement("SR-48")
 @pytest.mark.requirement("SR-49")
+@pytest.mark.vector("V8.7")
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
@@ -241,6 +256,8 @@ def test_the_golden_timings(program: StimulatorProgram, expected: set[str]) -> N
     assert rules(program) == expected
 
 
+@pytest.mark.requirement("SR-48")
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize(
     ("width", "accepted"), [(10, False), (20, True), (25, False), (1000, True), (1010, False)]
 )
@@ -250,6 +267,8 @@ def test_a_width_is_one_that_the_device_has(width: int, accepted: bool) -> None:
     assert review(tonic(one)) == expected
 
 
+@pytest.mark.requirement("SR-48")
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize("recharge", ["active", "passive"])
 @pytest.mark.parametrize(("rate", "fits"), [("1190 Hz", True), ("1191 Hz", False)])
 def test_both_phases_and_the_gap_fit_in_the_period(rate: str, fits: bool, recharge: str) -> None:
@@ -258,6 +277,8 @@ def test_both_phases_and_the_gap_fit_in_the_period(rate: str, fits: bool, rechar
     assert (review(tonic(one, rate=rate)) == []) == fits
 
 
+@pytest.mark.requirement("SR-48")
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize(("rate", "fits"), [("625 Hz", True), ("626 Hz", False)])
 def test_all_areas_share_one_period(rate: str, fits: bool) -> None:
     """Four areas of 2 x 190 + 20 us take exactly the 1,600 us of 625 Hz."""
@@ -266,6 +287,8 @@ def test_all_areas_share_one_period(rate: str, fits: bool) -> None:
     assert found == ([] if fits else [("SR-48", "hard", "areas[0].pulse_width")])
 
 
+@pytest.mark.requirement("SR-48")
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize(
     ("rate", "areas", "fits"), [("71 Hz", 1, True), ("72 Hz", 1, False), ("40 Hz", 2, False)]
 )
@@ -282,6 +305,8 @@ def test_a_burst_with_active_recharge_needs_no_recharge_after_it() -> None:
     assert rules(burst(one, rate="111 Hz")) == {"SR-48"}
 
 
+@pytest.mark.requirement("SR-48")
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize(
     ("width", "recharge", "fits"),
     [
@@ -312,6 +337,7 @@ def test_only_a_burst_has_pulses_and_an_intra_rate() -> None:
     assert review(replace(WALKING, intra_rate=MilliHertz(500_000))) == [("SR-48", "hard", "burst")]
 
 
+@pytest.mark.requirement("SR-48")
 @pytest.mark.parametrize(
     ("stimulate", "pause", "expected"),
     [
@@ -329,6 +355,8 @@ def test_a_cycle_is_not_so_fast_that_it_drains_a_battery(
     assert review(program) == [("SR-48", "hard", path) for path in expected]
 
 
+@pytest.mark.requirement("SR-48")
+@pytest.mark.fault("F17")
 def test_places_and_areas_are_as_many_as_the_device_has() -> None:
     one = area(amplitude="0.1 mA", width="20 us")
     assert review(tonic(*[one] * 4, slot=3)) == []
@@ -360,6 +388,7 @@ def test_a_tonic_rate_lies_in_the_set_with_the_gap(rate: int, accepted: bool) ->
     assert found == ([] if accepted else [("SR-49", "hard", "rate")])
 
 
+@pytest.mark.requirement("SR-49")
 @pytest.mark.parametrize(
     ("rate", "accepted"), [("9999 Hz", False), ("10 kHz", True), ("50 Hz", False)]
 )
@@ -368,6 +397,7 @@ def test_high_frequency_runs_at_exactly_10_kHz(rate: str, accepted: bool) -> Non
     assert found == (set() if accepted else {"SR-49"})
 
 
+@pytest.mark.requirement("SR-49")
 @pytest.mark.parametrize(
     ("intra", "accepted"), [("1200 Hz", True), ("1201 Hz", False), ("500.5 Hz", False)]
 )
@@ -389,6 +419,8 @@ def test_a_ramp_lies_in_the_devices_range(ramp: str, accepted: bool) -> None:
     assert review(program) == ([] if accepted else [("SR-50", "hard", "ramp")])
 
 
+@pytest.mark.requirement("SR-50")
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize(
     ("ceiling", "accepted"), [("9.9 mA", True), ("10 mA", True), ("10.1 mA", False)]
 )
@@ -397,6 +429,8 @@ def test_the_slope_is_judged_at_the_ceiling(ceiling: str, accepted: bool) -> Non
     assert review(program) == ([] if accepted else [("SR-50", "hard", "ramp")])
 
 
+@pytest.mark.requirement("SR-50")
+@pytest.mark.fault("F18")
 def test_the_steepest_area_sets_the_slope() -> None:
     flat, steep = area(amplitude="1 mA"), area("E7 -100, E8 +100", "10.1 mA")
     program = replace(tonic(flat, steep, flat), ramp=Milliseconds(1_000))
@@ -434,6 +468,7 @@ def test_a_wider_pulse_asks_unless_the_ceiling_holds_less_charge(
     assert change(old, area(amplitude="1 mA", ceiling=ceiling, width=width)) == expected
 
 
+@pytest.mark.requirement("SR-44")
 def test_other_contacts_or_another_polarity_always_ask() -> None:
     old = area("E3 -100, E4 +100", "1 mA", "6 mA")
     assert change(old, area("E3 +100, E4 -100", "1 mA", "1 mA")) == ASKED
@@ -464,6 +499,7 @@ def impedance(
 
 
 @pytest.mark.requirement("SR-47")
+@pytest.mark.vector("V8.8")
 def test_golden_8_8_compliance() -> None:
     def needs(current: str, ohms: int) -> list[tuple[str, str | None, str | None]]:
         return impedance(tonic(area("E1 -100, case +100", current)), ohms)
@@ -474,6 +510,7 @@ def test_golden_8_8_compliance() -> None:
     assert needs("10 mA", 1600) == [("areas[0].amplitude", "10 mA", "15 V")]
 
 
+@pytest.mark.requirement("SR-47")
 def test_the_largest_cathode_and_the_largest_anode_add_up() -> None:
     """5 mA x 1,000 ohm and 60 % of 10 mA x 1,666 ohm: 5 + 9.996 V; a step more is too much."""
     program = tonic(area("E1 -50, E2 -50, E3 +60, E4 +40", "10 mA"))
@@ -481,6 +518,7 @@ def test_the_largest_cathode_and_the_largest_anode_add_up() -> None:
     assert len(impedance(program, 1001, 900, 1666, 2000)) == 1
 
 
+@pytest.mark.requirement("SR-47")
 @pytest.mark.parametrize(
     ("ohms", "found"), [(99, True), (100, False), (10_000, False), (10_001, True)]
 )
@@ -494,11 +532,13 @@ def test_a_contact_that_is_not_in_use_may_be_open() -> None:
     assert impedance(tonic(area("E1 -100, case +100", "1 mA")), 500, 99_999) == []
 
 
+@pytest.mark.requirement("SR-47")
 def test_a_contact_in_use_must_have_been_measured() -> None:
     found = impedance(tonic(area("E1 -100, E3 +100", "1 mA")), 500, 500)
     assert [path for path, _, _ in found] == ["areas[0].electrodes.E3"]
 
 
+@pytest.mark.requirement("SR-47")
 @pytest.mark.parametrize(
     ("age", "fresh"), [(-1, False), (0, True), (299_999, True), (300_000, True), (300_001, False)]
 )

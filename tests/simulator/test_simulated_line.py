@@ -220,8 +220,8 @@ def test_a_bridge_goes_on_in_a_pump_that_was_killed(tmp_path: Path) -> None:
         return Bench("pump", truth=truth, memory=MemoryFile(tmp_path / "state"))
 
     first = begin().program(1, BRIDGED)
-    for now in (BRIDGE_MS // 4, BRIDGE_MS // 2):
-        first.at(now)
+    for moment in (BRIDGE_MS // 4, BRIDGE_MS // 2):
+        first.at(moment)
     left = pump_status(first).line_left
     first.device.truth.close()
 

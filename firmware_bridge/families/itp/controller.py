@@ -1,4 +1,4 @@
-"""What only a pump can do: a bolus on top of its verified basal."""
+"""What only a pump can do: a bolus on top of its verified basal, and the prime of a fill."""
 
 from dataclasses import replace
 
@@ -11,10 +11,14 @@ from firmware_bridge.families.itp.wire import PumpStatus
 from firmware_bridge.protocol.messages import AskOutcome, AskStatus, OutcomeOf
 from firmware_bridge.session import Result
 from safety.alarms import Alarm
-from safety.commands import GiveBolus, Override, ProgramPump, PumpEvidence
+from safety.change_notes import change_notes
+from safety.commands import GiveBolus, Override, Prime, ProgramPump, PumpEvidence
+from safety.doubt import narrowed
 from safety.events import Counted, Found
 from safety.limits import PumpLimits, pump_limits
-from safety.outputs import BolusOutput, Output, PumpProgram
+from safety.outputs import BolusOutput, Output, PrimeOutput, PumpProgram
+from safety.rules_line import is_line_still, judge_line_is_still
+from safety.state import programs_in_window
 
 
 class PumpController(Controller[PumpProfile, ProgramPump]):
@@ -32,9 +36,10 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
         return (program,) if program is not None else ()
 
     async def begin(self) -> None:
-        """See `Controller.begin`; boluses that had not ended are counted anew."""
+        """See `Controller.begin`; what had not ended, bolus or bridge or prime, is asked after."""
         await super().begin()
         await self._count_open_boluses()
+        await self._line_left()
 
     async def found(self, programs: tuple[Output, ...]) -> None:
         """Where no program was verified, going on means what the pump was left to deliver."""
@@ -44,14 +49,24 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
 
     async def with_evidence(self, command: ProgramPump) -> ProgramPump:
         """The command with the pump's clock and its own count of what is left."""
+        return replace(command, evidence=await self._evidence())
+
+    async def _evidence(self) -> PumpEvidence:
+        """What the pump says of itself now; a bridge or a prime that is over is recorded."""
         status = await self.session.query(AskStatus(), PumpStatus)
+        await self._note_line(status)
         keeps_our_time = self.identity.speed == 1
-        evidence = PumpEvidence(
+        return PumpEvidence(
             Milliseconds(status.clock - self.now().wall if keeps_our_time else 0),
             NanoLitres(status.reservoir),
             Milliseconds(status.fill_at),
+            NanoLitres(status.line_left),
         )
-        return replace(command, evidence=evidence)
+
+    def notes_of(self, command: ProgramPump) -> tuple[str, ...]:
+        """See `Controller.notes_of`."""
+        known = programs_in_window(self.state, self.now())
+        return change_notes(self.state.last_verified, known, command)
 
     def limits_of(self, command: ProgramPump) -> PumpLimits | None:
         """The limits of every drug, from all layers."""
@@ -67,16 +82,71 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
         Raises as `carry_out`.
         """
         stops = self.session.lowerings
+        program = await self._verified()
+        await self._count_open_boluses()
+        if left := await self._line_left():
+            (finding,) = judge_line_is_still(self.state.line_moves, self.now(), left)
+            raise Refused(f"refused: {finding.rule}, {finding.message}", (finding,))
+        volume = volume_for(dose, program.drugs[0].concentration)
+        command = GiveBolus(BolusOutput(volume, over), self.profile)
+        return await self.carry_out(command, self.state.patient or "none", override, stops=stops)
+
+    async def prime_of_fill(self, over: Milliseconds) -> tuple[PumpProgram, PrimeOutput]:
+        """What the one prime of the verified program's fill would move, and that program.
+
+        Sends only queries. Raises Refused without a verified program.
+        """
+        program = await self._verified()
+        volume = NanoLitres(self.profile.tubing + program.catheter)
+        return program, PrimeOutput(volume, over, program.fill_at_ms)
+
+    async def prime(self, prime: PrimeOutput, override: Override | None = None) -> Result:
+        """Moves what is in the reservoir up to the tip, as `prime_of_fill` has it; once for a fill.
+
+        Raises as `carry_out`.
+        """
+        stops = self.session.lowerings
+        await self._verified()
+        command = Prime(prime, self.profile, await self._evidence())
+        return await self.carry_out(command, self.state.patient or "none", override, stops=stops)
+
+    async def _verified(self) -> PumpProgram:
+        """The program that is verified and really in the pump; Refused if there is none."""
         program = self.state.pump_program
         if program is None or not await self._read_back_equals((program,)):
             raise Refused(
                 f"{self.identity.serial} does not hold a program that this host has verified: "
                 "apply the therapy file first (SR-22)"
             )
-        await self._count_open_boluses()
-        volume = volume_for(dose, program.drugs[0].concentration)
-        command = GiveBolus(BolusOutput(volume, over), self.profile)
-        return await self.carry_out(command, self.state.patient or "none", override, stops=stops)
+        return program
+
+    async def _line_left(self) -> NanoLitres:
+        """What the pump still has to move in its line, asked where something may be under way."""
+        program, now = self.state.pump_program, self.now()
+        bridged = program is not None and program.bridge is not None
+        if not bridged and is_line_still(self.state.line_moves, now):
+            return NanoLitres(0)
+        status = await self.session.query(AskStatus(), PumpStatus)
+        await self._note_line(status)
+        return NanoLitres(status.line_left)
+
+    async def _note_line(self, status: PumpStatus) -> None:
+        """Records that bridges and primes are over, once the pump itself has nothing left to move.
+
+        Only a pump that still holds the fill they belong to can say so.
+        """
+        program, now = self.state.pump_program, self.now()
+        holds = program is not None and status.fill_at == program.fill_at_ms
+        if status.line_left or not holds or status.state == "empty-program":
+            return
+        unsettled = {intent.id for intent in self.state.unsettled}
+        for move in self.state.line_moves:
+            if move.id in unsettled or move.latest_end <= now.slow:
+                continue
+            if move.what == "prime":
+                await self.progress_of(move.id)
+            elif program is not None and program.bridge is not None:
+                await self.gate.tell(Counted(now, move.id, "executed", program.bridge.volume))
 
     async def _count_open_boluses(self) -> None:
         """Asks after every bolus that had not ended when last heard of."""
@@ -92,11 +162,22 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
         return answer
 
     async def counted(self, count: OutcomeOf) -> None:
-        """Narrows what a bolus may have delivered; a count of more than was asked is an alarm."""
+        """Narrows what a bolus may have delivered; a count of more than was asked is an alarm.
+
+        Of a prime it tells that it is over.
+        """
+        moves = self.state.line_moves
+        if any(one.id == count.id and one.what == "prime" for one in moves):
+            if count.state == "executed" or count.state == "interrupted":
+                ended = Counted(self.now(), count.id, count.state, NanoLitres(count.delivered))
+                await self.gate.tell(ended)
+            return
         asked = next((one for one in self.state.reservations if one.id == count.id), None)
         if asked is None or asked.closed or count.state == "unknown" or count.state == "refused":
             return
         event = Counted(self.now(), count.id, count.state, NanoLitres(count.delivered))
+        if narrowed(asked, event.state, event.volume, event.at) == asked:
+            return  # no news, and nothing for the journal
         await self.gate.tell(event)
         if count.delivered > asked.most:
             text = (

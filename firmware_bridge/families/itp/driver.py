@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from device_profiles.errors import DeviceFault
+from device_profiles.errors import DeviceFault, UsageError
 from device_profiles.formulary import Formulary, StopPolicy
+from device_profiles.profile import PumpProfile
+from device_profiles.profile_file import load_profile
 from device_profiles.quantities import (
     Milliseconds,
     MinuteOfDay,
@@ -58,15 +60,14 @@ _STRICTEST_LAST: tuple[StopPolicy, ...] = ("may-stop", "hold-basal", "never-stop
 def output_of(therapy: InfusionTherapy, formulary: Formulary, wall: Milliseconds) -> PumpProgram:
     """Compiles a therapy at a wall time, whose UTC offset the pump will run on.
 
-    Doses are rounded down to the device's steps; the plan shows what will really flow.
+    Doses are rounded down to the device's steps; the plan shows what will really flow. Raises
+    UsageError when a bridge is asked of a device that is no pump.
     """
     concentration = therapy.drugs[0].concentration
     bolus = therapy.patient_bolus
     return PumpProgram(
         drugs=tuple(DrugInPump(drug.name, drug.concentration) for drug in therapy.drugs),
-        basal=tuple(
-            FlowStep(step.start, flow_for(step.rate, concentration)) for step in therapy.basal
-        ),
+        basal=_basal_at(concentration, therapy),
         utc_offset_min=utc_offset_minutes(therapy.timezone, wall),
         patient_bolus=PatientBolusOutput(
             volume_for(bolus.dose, concentration), bolus.over, bolus.lockout, bolus.max_per_24h
@@ -79,6 +80,31 @@ def output_of(therapy: InfusionTherapy, formulary: Formulary, wall: Milliseconds
         catheter=therapy.catheter.volume,
         primed=therapy.catheter.primed,
         stop_policy=_stop_policy(therapy, formulary),
+        bridge=_bridge_of(therapy) if therapy.bridge_from else None,
+    )
+
+
+def _basal_at(
+    concentration: NanogramsPerMillilitre, therapy: InfusionTherapy
+) -> tuple[FlowStep, ...]:
+    return tuple(FlowStep(step.start, flow_for(step.rate, concentration)) for step in therapy.basal)
+
+
+def _bridge_of(therapy: InfusionTherapy) -> Bridge:
+    """The same doses in what the line holds, until all of it has left.
+
+    Without flows where the drug that sets them is not in the line: the judge refuses that.
+    """
+    profile = load_profile(therapy.device)
+    if not isinstance(profile, PumpProfile):
+        raise UsageError(f"{therapy.device} is no pump: it has no line to bridge")
+    held = [
+        drug.concentration for drug in therapy.bridge_from if drug.name == therapy.drugs[0].name
+    ]
+    return Bridge(
+        drugs=tuple(DrugInPump(drug.name, drug.concentration) for drug in therapy.bridge_from),
+        basal=_basal_at(held[0], therapy) if held else (),
+        volume=NanoLitres(profile.tubing + therapy.catheter.volume),
     )
 
 

@@ -116,11 +116,6 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         await self.sample()
         if self.state.running is None:
             raise Refused("the stimulator's output is off: start it with `neuraxis run`")
-        if self.state.from_zero is not None:
-            raise Refused(
-                f"another program would start at its full amplitudes, and {self.state.from_zero}: "
-                "stop this one, then `neuraxis run FILE --from-zero` (SR-50)"
-            )
         await self.make_safe("hold")
         return await self.start(program, override, stops + 1)
 
@@ -140,7 +135,7 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         if amplitude < 0:
             raise UsageError(f"an amplitude is 0 mA or more, not {amplitude} uA")
         wanted = list(running.amplitudes)
-        wanted[_only_area(running, area)] = amplitude
+        wanted[only_area(running, area)] = amplitude
         amplitudes = tuple(wanted)
         if all(new <= old for new, old in zip(amplitudes, running.amplitudes, strict=True)):
             return await self._lower(amplitudes)
@@ -189,7 +184,8 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
             ) from error
 
 
-def _only_area(running: Stimulation, area: int | None) -> int:
+def only_area(running: Stimulation, area: int | None) -> int:
+    """The place of an area (from 1; ``None``: the only one) in a program. Raises UsageError."""
     count = len(running.amplitudes)
     if area is None:
         if count > 1:

@@ -1,0 +1,118 @@
+"""Every schedule of deaths up to a depth, each world that it can lead to run once.
+
+Two deaths that leave worlds which no host can tell apart have one future: it is run for the first
+and counts for both. So the number of schedules covered is far larger than that of lives run.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+
+from .crash_life import Course, Life, same_every_time
+from .crash_oracle import look, wrong_at_death
+from .crash_outside import Outside, forget_what_was_read, new_outside
+
+CHUNK = 20
+"""Worlds that a process runs before it reports."""
+ORIGIN = b""
+
+
+@dataclass
+class Search:
+    """How far a search came, and what it found: the deaths, and what was wrong after them."""
+
+    lives: int = 0
+    asked: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    found: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
+    known: set[bytes] = field(default_factory=set)
+    """Every world that a death has led to."""
+    deaths: dict[bytes, Counter[bytes]] = field(default_factory=dict)
+    """For each world that was run: how many deaths of its host led to which worlds."""
+
+    def schedules(self, depth: int) -> int:
+        """How many schedules of at most so many deaths were covered, the one without included."""
+        ways = dict.fromkeys(self.deaths, 1)
+        for _ in range(depth):
+            ways = {
+                world: 1 + sum(count * ways.get(then, 0) for then, count in after.items())
+                for world, after in self.deaths.items()
+            }
+        return ways[ORIGIN]
+
+    def deaths_seen(self) -> int:
+        """How many deaths were looked at."""
+        return sum(after.total() for after in self.deaths.values())
+
+
+def searched(
+    depth: int, *, late_worker: bool, every: int = 1, stop_at_first: bool = False, processes: int = 1
+) -> Search:
+    """Runs every world that at most ``depth`` deaths can lead to.
+
+    ``every``: of the worlds after the second death only each nth is run, chosen by its key.
+    """
+    forget_what_was_read()
+    search = Search()
+    level = {ORIGIN: new_outside()}
+    with same_every_time():
+        for deaths in range(depth + 1):
+            then: dict[bytes, Outside] = {}
+            known = search.known if deaths < depth else None
+            for world, course in _courses(level, known, late_worker, processes):
+                _take_in(search, level[world], world, course, then)
+                if search.found and stop_at_first:
+                    return search
+            if deaths > 0:
+                then = {key: one for key, one in then.items() if key[0] % every == 0}
+            level = then
+    forget_what_was_read()
+    return search
+
+
+def _take_in(
+    search: Search, begin: Outside, world: bytes, course: Course, then: dict[bytes, Outside]
+) -> None:
+    search.lives += 1
+    search.asked += course.asked
+    search.refused.update(course.refused)
+    search.deaths[world] = course.deaths
+    search.found += [(begin.path, text) for text in dict.fromkeys(course.wrong)]
+    for key, crash in course.crashes.items():
+        if key not in search.known:
+            search.known.add(key)
+            then[key] = crash
+            search.found += [(crash.path, text) for text in wrong_at_death(crash)]
+
+
+def _courses(
+    level: dict[bytes, Outside], known: set[bytes] | None, late_worker: bool, processes: int
+) -> Iterator[tuple[bytes, Course]]:
+    """How a host fares in each world; ``known``: the worlds that need not be reported again."""
+    global _JOB
+    worlds = list(level)
+    _JOB = (level, known, late_worker)
+    if processes == 1 or len(worlds) < 2 * CHUNK:
+        yield from ((world, _course(world)) for world in worlds)
+        return
+    # Forked anew for each level, so that each knows all worlds that were found before it.
+    with ProcessPoolExecutor(processes, get_context("fork")) as pool:
+        yield from zip(worlds, pool.map(_course, worlds, chunksize=CHUNK), strict=True)
+
+
+_JOB: tuple[dict[bytes, Outside], set[bytes] | None, bool] = ({}, None, False)
+"""What the processes of one level inherit."""
+
+
+def _course(world: bytes) -> Course:
+    level, known, late_worker = _JOB
+    is_new = None if known is None else lambda key: key not in known
+    return Life(level[world], is_new, late_worker=late_worker).live(look)
+
+
+def processors() -> int:
+    """How many processes this machine can run at once for us."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1

@@ -1,0 +1,646 @@
+"""What lies between reservoir and tip: bridges that are right, and the one prime of a fill."""
+
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from clinical_examples import ITP, button, drug, step
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from kernel_bench import DAY, HOUR, SLACK, Story, bolus_nl, fold, instant, rules
+from line_bench import (
+    FIRST_FILL,
+    MONTH,
+    command_of,
+    filled_with,
+    program_of,
+    running,
+    therapy_of,
+)
+
+from device_profiles.diagnostics import Finding
+from device_profiles.notation import parse_concentration, parse_mass
+from device_profiles.quantities import Milliseconds, NanoLitres, NanoLitresPerDay
+from device_profiles.therapy import BasalStep, DoseLimits
+from safety.commands import Override, Prime, ProgramPump, PumpEvidence
+from safety.events import Counted, Found, Intended, Latched, Rejected, Unverified
+from safety.kernel import Ask, Continue
+from safety.kernel import step as kernel_step
+from safety.outputs import Bridge, DrugInPump, FlowStep, PrimeOutput
+from safety.rules_bridge import basal_in, bridge_words, line_volume
+from safety.rules_line import bridge_end, judge_bridge
+
+WAIVED = Override(("SR-12", "SR-13"), "clinician", "flushed by hand", second="pharmacist")
+ALONE = replace(WAIVED, second=None)
+WEAK, STRONG = {"baclofen": "500 mcg/mL"}, {"baclofen": "2000 mcg/mL"}
+DOSE = "300 mcg/day"
+
+
+def findings(answer: Intended | Rejected) -> tuple[Finding, ...]:
+    assert isinstance(answer, Rejected), answer
+    return answer.findings
+
+
+def the_one(answer: Intended | Rejected) -> Finding:
+    (finding,) = findings(answer)
+    return finding
+
+
+# --- the table of domain 2.6 ---------------------------------------------------------------------
+
+TABLE = [
+    # drug, dose, old, new, line; bridge; then; without a bridge
+    (
+        ("baclofen", DOSE, "500 mcg/mL", "2000 mcg/mL", "0.4 mL"),
+        "0.6 mL/day for 16 h (0.4 mL of baclofen 500 mcg/mL)",
+        150_000,
+        "75 mcg/day of baclofen (25 %) for 64 h: withdrawal",
+    ),
+    (
+        ("baclofen", DOSE, "2000 mcg/mL", "500 mcg/mL", "0.4 mL"),
+        "0.15 mL/day for 64 h (0.4 mL of baclofen 2 mg/mL)",
+        600_000,
+        "1200 mcg/day of baclofen (400 %) for 16 h: overdose",
+    ),
+    (
+        ("morphine", "2000 mcg/day", "10000 mcg/mL", "25000 mcg/mL", "0.286 mL"),
+        "0.2 mL/day for 34.32 h (0.286 mL of morphine 10 mg/mL)",
+        80_000,
+        "800 mcg/day of morphine (40 %) for 85.8 h: withdrawal",
+    ),
+    (
+        ("ziconotide", "5 mcg/day", "25 mcg/mL", "100 mcg/mL", "0.286 mL"),
+        "0.2 mL/day for 34.32 h (0.286 mL of ziconotide 25 mcg/mL)",
+        50_000,
+        "1.25 mcg/day of ziconotide (25 %) for 137.28 h: too little",
+    ),
+]
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.vector("V8.3")
+@pytest.mark.fault("F27")
+@pytest.mark.parametrize(("change", "bridged", "then", "unbridged"), TABLE)
+def test_golden_vector_8_3_the_bridge_of_the_table_is_admitted_and_none_is_told_in_its_numbers(
+    change: tuple[str, ...], bridged: str, then: int, unbridged: str
+) -> None:
+    name, dose, old, new, line = change
+    started = "2.4 mcg/day" if name == "ziconotide" else dose
+    story = running(filled_with({name: old}, started, line=line))
+    story.do(filled_with({name: old}, dose, line=line))
+    bare = filled_with({name: new}, dose, line=line, fill=2)
+    finding = the_one(story.ask(bare))
+    assert (finding.rule, finding.severity) == ("SR-12", "soft")
+    assert f"without a bridge {unbridged}" in finding.message
+    right = filled_with({name: new}, dose, line=line, fill=2, before={name: old})
+    assert right.program.bridge is not None
+    assert bridge_words(right.program.bridge) == bridged
+    assert [one.flow for one in right.program.basal] == [then]
+    assert isinstance(story.ask(right), Intended)
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.vector("V8.3")
+@pytest.mark.parametrize(("change", "bridged", "then", "unbridged"), TABLE)
+def test_golden_vector_8_3_the_judge_computes_the_flows_of_the_table_by_itself(
+    change: tuple[str, ...], bridged: str, then: int, unbridged: str
+) -> None:
+    name, dose, old, new, line = change
+    therapy = therapy_of({name: new}, dose, line=line)
+    mix = (DrugInPump(name, parse_concentration(old)),)
+    volume = line_volume(therapy.catheter.volume, ITP)
+    assert bridge_words(Bridge(mix, basal_in(mix, therapy), volume)) == bridged
+
+
+# --- a wrong bridge ------------------------------------------------------------------------------
+
+
+def bent(command: ProgramPump, **changes: Any) -> ProgramPump:
+    """A command whose bridge is bent after it was compiled."""
+    assert command.program.bridge is not None
+    bridge = replace(command.program.bridge, **changes)
+    return replace(command, program=replace(command.program, bridge=bridge))
+
+
+RIGHT = filled_with(STRONG, DOSE, fill=2, before=WEAK)
+
+
+def flow(nl_a_day: int) -> tuple[FlowStep, ...]:
+    (one,) = program_of(RIGHT.therapy).basal
+    return (replace(one, flow=NanoLitresPerDay(nl_a_day)),)
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"volume": NanoLitres(400_000 - 1)},
+        {"volume": NanoLitres(400_000 + 1)},
+        {"basal": flow(600_000 - 1)},
+        {"basal": flow(600_000 + 1)},
+        {"basal": (*flow(600_000), FlowStep(BasalStep(1, 1).start, NanoLitresPerDay(600_000)))},  # type: ignore[arg-type]
+        {"drugs": (DrugInPump("baclofen", parse_concentration("501 mcg/mL")),)},
+    ],
+    ids=["1 nL less", "1 nL more", "1 nL/day less", "1 nL/day more", "a step more", "the mix"],
+)
+def test_a_bridge_that_differs_by_one_step_is_refused_with_the_right_numbers(
+    changes: dict[str, Any],
+) -> None:
+    story = running(filled_with(WEAK, DOSE))
+    judged = judge_bridge(story.state.pump_program, bent(RIGHT, **changes), (), instant(0))
+    assert [(one.rule, one.severity) for one in judged] == [("SR-12", "hard")]
+    assert {"SR-12"} <= set(rules(story.ask(bent(RIGHT, **changes), WAIVED)))
+    (finding,) = judged
+    if "drugs" not in changes:
+        assert "it must be 0.6 mL/day for 16 h (0.4 mL of baclofen 500 mcg/mL)" in finding.message
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_file_that_names_another_old_concentration_than_the_pump_is_refused() -> None:
+    story = running(filled_with(WEAK, DOSE))
+    finding = the_one(
+        story.ask(filled_with(STRONG, DOSE, fill=2, before={"baclofen": "1000 mcg/mL"}), WAIVED)
+    )
+    assert (finding.rule, finding.severity, finding.path) == ("SR-12", "hard", "bridge.from")
+    assert "line holds baclofen 1 mg/mL" in finding.message
+    assert "it holds baclofen 500 mcg/mL" in finding.message
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_bridge_with_nothing_to_bridge_is_refused() -> None:
+    story = running(filled_with(WEAK, DOSE))
+    same = filled_with(WEAK, "301 mcg/day", fill=2, before=STRONG)
+    finding = the_one(story.ask(same, WAIVED))
+    assert (finding.severity, finding.path) == ("hard", "bridge")
+    assert "take bridge: out" in (finding.hint or "")
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.parametrize(("fill", "admitted"), [(1, False), (0, False), (2, True)])
+def test_a_bridge_belongs_to_a_newer_fill(fill: int, admitted: bool) -> None:
+    story = running(filled_with(WEAK, DOSE))
+    answer = story.ask(filled_with(STRONG, DOSE, fill=fill, before=WEAK), WAIVED)
+    assert isinstance(answer, Intended) is admitted
+    if not admitted:
+        assert (the_one(answer).severity, the_one(answer).path) == ("hard", "fill.at")
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_bridge_through_another_catheter_than_the_pumps_is_refused() -> None:
+    story = running(filled_with(WEAK, DOSE))
+    other = filled_with(STRONG, DOSE, fill=2, before=WEAK, line="0.400001 mL")
+    finding = the_one(story.ask(other, WAIVED))
+    assert (finding.severity, finding.path) == ("hard", "catheter.volume")
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_first_drug_of_another_name_cannot_be_bridged() -> None:
+    story = running(filled_with({"morphine": "10 mg/mL"}, "2 mg/day"))
+    therapy = therapy_of({"fentanyl": "1 mg/mL"}, "0.1 mg/day", fill=2)
+    bridged = replace(
+        command_of(therapy),
+        program=replace(program_of(therapy), bridge=RIGHT.program.bridge),
+        therapy=replace(therapy, bridge_from=RIGHT.therapy.bridge_from),
+    )
+    refusals = findings(story.ask(bridged, WAIVED))
+    assert {(one.rule, one.severity) for one in refusals} == {("SR-12", "hard")}
+    assert any("holds no fentanyl" in one.message for one in refusals)
+    assert isinstance(story.ask(command_of(therapy), WAIVED), Intended)
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_waiver_takes_two_persons_and_then_no_bridge_is_asked_again() -> None:
+    story = running(filled_with(WEAK, DOSE))
+    bare = filled_with(STRONG, DOSE, fill=2)
+    assert rules(story.ask(bare)) == ["SR-12"]
+    assert rules(story.ask(bare, ALONE)) == ["SR-57"]
+    story.do(bare, WAIVED)
+    assert isinstance(story.ask(filled_with(STRONG, "310 mcg/day", fill=2)), Intended)
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_concentration_that_changes_without_a_fill_is_told_apart() -> None:
+    story = running(filled_with(WEAK, DOSE))
+    finding = the_one(story.ask(filled_with(STRONG, DOSE)))
+    assert "names no newer fill" in finding.message
+
+
+@pytest.mark.requirement("SR-12")
+def test_what_a_lost_program_left_in_the_line_still_asks_for_its_bridge() -> None:
+    story = running(filled_with(WEAK, DOSE))
+    story.tell(Unverified(instant(0), 0, "the battery failed", False))
+    assert rules(story.ask(filled_with(STRONG, DOSE, fill=2))) == ["SR-12"]
+    assert isinstance(story.ask(RIGHT), Intended)
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_program_that_the_pump_was_found_with_tells_what_its_line_holds() -> None:
+    story = Story()
+    story.connect()
+    story.tell(Found(instant(0), program_of(therapy_of(WEAK, DOSE))))
+    assert rules(story.ask(filled_with(STRONG, DOSE, fill=2))) == ["SR-12"]
+    assert isinstance(story.ask(RIGHT), Intended)
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_bridge_in_a_pump_that_nobody_knows_takes_two_persons() -> None:
+    story = Story()
+    story.connect()
+    finding = the_one(story.ask(RIGHT))
+    assert (finding.rule, finding.severity, finding.path) == ("SR-12", "soft", "bridge.from")
+    assert isinstance(story.ask(RIGHT, WAIVED), Intended)
+
+
+@pytest.mark.requirement("SR-12")
+def test_the_bridge_of_a_mixture_is_set_by_its_first_drug_and_needs_the_whole_mix() -> None:
+    old = {"morphine": "10 mg/mL", "fentanyl": "1 mg/mL"}
+    new = {"morphine": "20 mg/mL", "fentanyl": "1 mg/mL"}
+    story = running(filled_with(old, "2 mg/day"))
+    bare = the_one(story.ask(filled_with(new, "2 mg/day", fill=2)))
+    assert "1 mg/day of morphine (50 %) for 96 h" in bare.message
+    assert "fentanyl" not in bare.message
+    half = filled_with(new, "2 mg/day", fill=2, before={"morphine": "10 mg/mL"})
+    assert rules(story.ask(half, WAIVED)) == ["SR-12"]
+    turned = {"fentanyl": "1 mg/mL", "morphine": "10 mg/mL"}
+    story.do(filled_with(new, "2 mg/day", fill=2, before=turned))
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_drug_that_comes_or_goes_without_a_bridge_is_told_by_its_dose() -> None:
+    one, two = {"morphine": "10 mg/mL"}, {"morphine": "10 mg/mL", "fentanyl": "1 mg/mL"}
+    story = running(filled_with(two, "2 mg/day"))
+    gone = the_one(story.ask(filled_with(one, "2 mg/day", fill=2)))
+    assert "200 mcg/day of fentanyl for 48 h, although it is none of the drugs" in gone.message
+    story = running(filled_with(one, "2 mg/day"))
+    new = the_one(story.ask(filled_with(two, "2 mg/day", fill=2)))
+    assert "0 mcg/day of fentanyl (0 %) for 48 h: withdrawal" in new.message
+
+
+# --- any bridge gives the wanted dose ------------------------------------------------------------
+
+
+def at_the_tip(bridge: Bridge, then: int, old: int, new: int) -> list[tuple[int, int]]:
+    """What leaves the tip while the bridge runs and after it: fg/day, and in which concentration.
+
+    A line of its own, first in, first out, looked at twelve times along the bridge and five after.
+    """
+    (first,) = bridge.basal
+    left = bridge.volume * DAY
+    line, seen, after = deque([[left, old]]), list[tuple[int, int]](), 0
+    while after < 5:
+        flow = first.flow if left > 0 else then
+        after += left <= 0
+        seen.append((flow * line[0][1], line[0][1]))
+        moved = min(bridge.volume * DAY // 12, left) if left > 0 else bridge.volume * DAY // 12
+        left -= moved
+        line.append([moved, new])
+        while moved:
+            out = min(moved, line[0][0])
+            line[0][0] -= out
+            moved -= out
+            if not line[0][0]:
+                line.popleft()
+    return seen
+
+
+@pytest.mark.requirement("SR-12")
+@given(
+    st.integers(60_000, 20_000_000),
+    st.integers(1_000, 25_000_000),
+    st.integers(1_000, 25_000_000),
+    st.integers(ITP.tubing, ITP.tubing + ITP.catheter_max),
+)
+def test_a_bridge_gives_the_wanted_dose_at_the_tip_within_one_step_of_the_device(
+    flow_then: int, old: int, new: int, line: int
+) -> None:
+    rate = flow_then * new + new // 2
+    assume(rate >= old)
+    therapy = replace(
+        therapy_of({"morphine": "1 mg/mL"}, "1 mg/day"),
+        basal=(BasalStep(step("00:00", "1 mg/day").start, rate),),  # type: ignore[arg-type]
+    )
+    mix = (DrugInPump("morphine", old),)  # type: ignore[arg-type]
+    basal = basal_in(mix, therapy)
+    seen = at_the_tip(Bridge(mix, basal, NanoLitres(line)), rate // new, old, new)
+    assert {concentration for _, concentration in seen} == {old, new}
+    for given_rate, concentration in seen:
+        assert 0 <= rate - given_rate < concentration
+
+
+# --- while it runs -------------------------------------------------------------------------------
+
+
+def bridging() -> Story:
+    """A pump that began its bridge at time 0."""
+    story = running(filled_with(WEAK, DOSE))
+    story.do(RIGHT)
+    return story
+
+
+SURELY = -(-16 * HOUR * 1_000 // 855) + SLACK
+"""16 h at 14.5 % less than programmed, begun as late as a judged command may be."""
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.parametrize(("now", "closed"), [(0, True), (SURELY - 1, True), (SURELY, False)])
+def test_no_bolus_is_given_until_a_bridge_has_surely_ended(now: int, closed: bool) -> None:
+    story = bridging()
+    story.now = now
+    answer = story.ask(bolus_nl(1))
+    assert ("SR-12" in rules(answer)) is closed
+    if closed:
+        (finding,) = (one for one in findings(answer) if one.rule == "SR-12")
+        assert finding.severity == "hard"
+        assert (finding.hint or "").startswith("wait ")
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.parametrize(("now", "closed"), [(SURELY - 1, True), (SURELY, False)])
+def test_no_other_program_is_taken_until_a_bridge_has_surely_ended(now: int, closed: bool) -> None:
+    story = bridging()
+    story.now = now
+    higher = filled_with(STRONG, "320 mcg/day", fill=2)
+    assert rules(story.ask(higher, WAIVED)) == (["SR-12"] if closed else [])
+
+
+@pytest.mark.requirement("SR-12")
+def test_the_pumps_own_count_opens_the_line_sooner_and_survives_a_restart() -> None:
+    story = bridging()
+    story.now = 16 * HOUR
+    (move,) = story.state.line_moves
+    story.tell(Counted(instant(story.now), move.id, "running", NanoLitres(399_999)))
+    assert "SR-12" in rules(story.ask(bolus_nl(1)))
+    story.tell(Counted(instant(story.now), move.id, "executed", NanoLitres(400_000)))
+    assert "SR-12" not in rules(story.ask(bolus_nl(1)))
+    story.restart()
+    assert story.state == fold(story.journal)
+    assert isinstance(story.ask(filled_with(STRONG, "320 mcg/day", fill=2)), Intended)
+
+
+@pytest.mark.requirement("SR-12")
+def test_what_a_halted_pump_still_has_to_move_closes_it_however_late_it_is() -> None:
+    story = bridging()
+    story.now = 100 * HOUR
+    higher = filled_with(STRONG, "320 mcg/day", fill=2)
+    left = PumpEvidence(Milliseconds(0), NanoLitres(17_000_000), FIRST_FILL, NanoLitres(1))
+    held = replace(left, fill_at_ms=Milliseconds(FIRST_FILL + MONTH))
+    finding = the_one(story.ask(replace(higher, evidence=held)))
+    assert "0.000001 mL are left to move" in finding.message
+    assert isinstance(
+        story.ask(replace(higher, evidence=replace(held, line_left=NanoLitres(0)))), Intended
+    )
+
+
+@pytest.mark.requirement("SR-62")
+def test_going_on_with_a_bridge_or_with_less_of_it_is_never_refused() -> None:
+    story = bridging()
+    story.now = HOUR
+    story.tell(Latched(instant(HOUR), "the disk is full", False))
+    for dose in (DOSE, "200 mcg/day"):
+        command = filled_with(STRONG, dose, fill=2, before=WEAK)
+        request = Ask(instant(HOUR), 99, command, "BENCH-012")
+        _, (effect,) = kernel_step(story.state, request)
+        assert isinstance(effect, Continue)
+    for command in (
+        filled_with(STRONG, DOSE, fill=2),
+        filled_with(STRONG, "301 mcg/day", fill=2, before=WEAK),
+        filled_with(STRONG, DOSE, fill=3, before=WEAK),
+    ):
+        assert "SR-56" in rules(story.ask(command))
+
+
+@pytest.mark.requirement("SR-12")
+def test_the_same_bridge_for_another_fill_is_no_continuation() -> None:
+    story = bridging()
+    story.now = SURELY
+    again = filled_with(STRONG, DOSE, fill=3, before=WEAK)
+    finding = the_one(story.ask(again, WAIVED))
+    assert (finding.rule, finding.severity, finding.path) == ("SR-12", "hard", "bridge")
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.requirement("SR-62")
+def test_a_pump_that_ran_dry_while_it_bridged_is_filled_again_by_two_persons() -> None:
+    story = bridging()
+    story.now = HOUR
+    dry = PumpEvidence(
+        Milliseconds(0), NanoLitres(0), Milliseconds(FIRST_FILL + MONTH), NanoLitres(375_000)
+    )
+    refill = replace(filled_with(STRONG, DOSE, fill=3, withdrawn="0 mL"), evidence=dry)
+    soft = [one for one in findings(story.ask(refill)) if one.rule == "SR-12"]
+    assert [one.severity for one in soft] == ["soft"]
+    reason = replace(WAIVED, rules=("SR-12", "SR-19"))
+    assert rules(story.ask(refill, replace(reason, second=None))) == ["SR-57"]
+    assert isinstance(story.ask(refill, reason), Intended)
+
+
+@pytest.mark.requirement("SR-62")
+def test_a_refill_once_the_bridge_is_over_is_continuation() -> None:
+    story = bridging()
+    story.now = SURELY
+    story.tell(Latched(instant(SURELY), "the disk is full", False))
+    refill = filled_with(STRONG, DOSE, fill=3)
+    _, (effect,) = kernel_step(story.state, Ask(instant(SURELY), 99, refill, "BENCH-012"))
+    assert isinstance(effect, Continue)
+
+
+@pytest.mark.requirement("SR-12")
+def test_applying_a_file_again_begins_no_second_bridge() -> None:
+    story = bridging()
+    story.now = 10 * HOUR
+    second_fill = Milliseconds(FIRST_FILL + MONTH)
+    left = PumpEvidence(Milliseconds(0), NanoLitres(18_000_000), second_fill, NanoLitres(0))
+    story.do(replace(RIGHT, evidence=left))
+    assert len(story.state.line_moves) == 1
+    story.do(replace(RIGHT, evidence=replace(left, line_left=NanoLitres(100_000))))
+    begun, again = list(story.state.line_moves)
+    rest = -(-4 * HOUR * 1_000 // 855)
+    assert again.latest_end == 10 * HOUR + SLACK + rest
+    assert begun.latest_end == SURELY
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_bridge_of_several_steps_is_bounded_by_its_slowest() -> None:
+    steps = (step("07:00", "300 mcg/day"), step("22:00", "150 mcg/day"))
+    program = program_of(therapy_of(STRONG, *steps, before=WEAK))
+    end = bridge_end(program, ITP, Milliseconds(7))
+    assert end == 7 + -(-32 * HOUR * 1_000 // 855)
+    assert bridge_end(replace(program, bridge=None), ITP, Milliseconds(7)) is None
+
+
+# --- primes --------------------------------------------------------------------------------------
+
+LINE_NL = 400_000
+
+
+def fresh(**other: Any) -> Story:
+    """A new pump, filled just now, its line without drug."""
+    return running(filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day", primed=False, **other))
+
+
+def prime(
+    volume: int = LINE_NL,
+    over: int = HOUR,
+    fill_at: int = FIRST_FILL,
+    left: int = 18_000_000,
+    counted_from: int | None = None,
+) -> Prime:
+    evidence = PumpEvidence(
+        Milliseconds(0), NanoLitres(left), Milliseconds(counted_from or fill_at)
+    )
+    output = PrimeOutput(NanoLitres(volume), Milliseconds(over), Milliseconds(fill_at))
+    return Prime(output, ITP, evidence)
+
+
+@pytest.mark.requirement("SR-13")
+def test_a_fill_is_primed_once_and_never_again_whatever_becomes_of_it() -> None:
+    story = fresh()
+    story.do(prime())
+    story.now = 2 * DAY
+    assert rules(story.ask(prime())) == ["SR-13"]
+    story.restart()
+    assert rules(story.ask(prime())) == ["SR-13"]
+
+
+@pytest.mark.requirement("SR-13")
+def test_a_prime_that_the_pump_refused_may_be_asked_for_again() -> None:
+    story = fresh()
+    answer = story.ask(prime())
+    story.settle(answer.id, "refused")
+    assert story.state.line_moves == ()
+    assert isinstance(story.ask(prime()), Intended)
+
+
+@pytest.mark.requirement("SR-13")
+@pytest.mark.parametrize("volume", [LINE_NL - 1, LINE_NL + 1, 0, 1])
+def test_a_prime_of_another_volume_than_the_lines_is_refused(volume: int) -> None:
+    finding = the_one(fresh().ask(prime(volume=volume)))
+    assert (finding.rule, finding.severity) == ("SR-13", "hard")
+    assert "tubing and catheter hold 0.4 mL" in finding.message
+
+
+@pytest.mark.requirement("SR-13")
+def test_a_line_that_holds_drug_is_not_primed() -> None:
+    story = running(filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day"))
+    finding = the_one(story.ask(prime()))
+    assert finding.rule == "SR-13"
+    assert "4 mg of morphine" in finding.message
+
+
+@pytest.mark.requirement("SR-13")
+def test_a_prime_is_for_the_fill_of_the_program() -> None:
+    finding = the_one(fresh().ask(prime(fill_at=FIRST_FILL + 1, counted_from=FIRST_FILL)))
+    assert finding.rule == "SR-13"
+
+
+@pytest.mark.requirement("SR-13")
+def test_a_prime_needs_a_verified_program() -> None:
+    story = Story()
+    story.connect()
+    assert rules(story.ask(prime())) == ["SR-22"]
+
+
+SHORTEST = -(-LINE_NL * DAY // (24_000_000 - 240_000))
+"""Until then flow and basal together are above 24 mL/day."""
+
+
+@pytest.mark.requirement("SR-13")
+@pytest.mark.requirement("SR-17")
+@pytest.mark.parametrize(("over", "ok"), [(SHORTEST, True), (SHORTEST - 1, False), (0, False)])
+def test_a_prime_stays_within_the_largest_flow_on_top_of_the_basal(over: int, ok: bool) -> None:
+    answer = fresh().ask(prime(over=over))
+    assert isinstance(answer, Intended) is ok
+    if over:
+        assert ok or the_one(answer).hint == "give it 25 min or longer"
+
+
+def limited(per_hour: str) -> Story:
+    therapy = therapy_of({"morphine": "10 mg/mL"}, "2.4 mg/day", primed=False)
+    limits = DoseLimits(*(parse_mass(one) for one in ("0.2 mg", per_hour, "4 mg", "4 mg")))
+    therapy = replace(therapy, drugs=(drug("morphine", "10 mg/mL", limits),))
+    return running(command_of(therapy))
+
+
+GONE = 26_200
+"""nL; 30 nL short of 0.3 mg with 14.5 % on top."""
+
+
+@pytest.mark.requirement("SR-13")
+@pytest.mark.parametrize(("gone", "ok"), [(GONE, True), (GONE + 1, False)])
+def test_what_the_basal_has_put_into_the_line_comes_out_at_once_within_the_hours_limit(
+    gone: int, ok: bool
+) -> None:
+    # 0.4 mg an hour less the basal's own 0.1 mg leaves 0.3 mg.
+    answer = limited("0.4 mg").ask(prime(left=18_000_000 - gone))
+    assert isinstance(answer, Intended) is ok
+    assert ok or "up to 300.01 mcg of morphine" in the_one(answer).message
+
+
+@pytest.mark.requirement("SR-13")
+@pytest.mark.parametrize("evidence", [None, PumpEvidence(*(Milliseconds(1),) * 3)])  # type: ignore[arg-type]
+def test_without_the_pumps_count_of_this_fill_there_is_no_prime(
+    evidence: PumpEvidence | None,
+) -> None:
+    finding = the_one(fresh().ask(replace(prime(), evidence=evidence)))
+    assert finding.rule == "SR-13"
+    assert "does not say" in finding.message
+
+
+@pytest.mark.requirement("SR-13")
+def test_no_bolus_and_no_prime_is_given_while_a_prime_may_be_under_way() -> None:
+    story = fresh()
+    intent = story.do(prime())
+    story.now = HOUR
+    finding = next(one for one in findings(story.ask(bolus_nl(1))) if one.rule == "SR-13")
+    assert (finding.severity, finding.path) == ("hard", "bolus")
+    story.tell(Counted(instant(HOUR), intent.id, "interrupted", NanoLitres(300_000)))
+    assert "SR-13" not in rules(story.ask(bolus_nl(1)))
+
+
+@pytest.mark.requirement("SR-13")
+def test_a_pump_that_has_delivered_is_said_to_be_empty_only_by_two_persons() -> None:
+    morphine = {"morphine": "10 mg/mL"}
+    for before in (
+        running(filled_with(morphine, "2.4 mg/day")),
+        running(filled_with(morphine, "2.4 mg/day", primed=False)),
+    ):
+        refill = filled_with(morphine, "2.4 mg/day", primed=False, fill=2)
+        finding = the_one(before.ask(refill))
+        assert (finding.rule, finding.severity) == ("SR-13", "soft")
+        assert "4 mg of morphine" in finding.message
+        assert rules(before.ask(refill, ALONE)) == ["SR-57"]
+        assert isinstance(before.ask(refill, WAIVED), Intended)
+
+
+@pytest.mark.requirement("SR-13")
+def test_a_pump_whose_past_is_unknown_is_taken_to_have_delivered_if_it_counts_a_fill() -> None:
+    story = Story()
+    story.connect()
+    command = filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day", primed=False)
+    older = PumpEvidence(Milliseconds(0), NanoLitres(1), Milliseconds(1))
+    assert "SR-13" in rules(story.ask(replace(command, evidence=older)))
+    new = replace(older, fill_at_ms=Milliseconds(0))
+    assert isinstance(story.ask(replace(command, evidence=new)), Intended)
+
+
+@pytest.mark.requirement("SR-62")
+def test_applying_an_unprimed_program_again_is_continuation() -> None:
+    story = fresh()
+    story.now = DAY
+    again = filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day", primed=False)
+    assert isinstance(story.ask(again), Intended)
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_button_is_closed_in_what_the_judge_counts_while_a_bridge_runs() -> None:
+    press = button("0.15 mg", lockout="4 h", most=4)
+    program = program_of(
+        therapy_of(
+            {"morphine": "20 mg/mL"}, "2.4 mg/day", before={"morphine": "10 mg/mL"}, button=press
+        )
+    )
+    bridging_program = program.while_bridging()
+    assert bridging_program is not None
+    assert bridging_program.patient_bolus is None
+    assert bridging_program.drugs == (DrugInPump("morphine", parse_concentration("10 mg/mL")),)
