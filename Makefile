@@ -6,10 +6,10 @@ UPGRADE ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lock bench clean
+.PHONY: help demo test check prove prove-quick lock bench clean
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile
 
 demo: $(STAMP) ## two simulated devices, two therapies, one refusal; ends by itself within a minute
 	@$(BIN)/python -m hil.demo
@@ -31,6 +31,12 @@ check: $(STAMP) ## style, types, import contracts, requirements and their tests,
 	@echo "trace:     safety case"
 	@$(BIN)/python -m tests.safety_case --check
 	@sh .ci/check_lock.sh
+
+prove: $(STAMP) ## proves the judge: under 15 minutes on 2 cores
+	@$(BIN)/python -m tests.proof --write && $(BIN)/python -m tests.safety_case
+
+prove-quick: $(STAMP) ## the same methods in their short form, two minutes
+	@$(BIN)/python -m tests.proof --quick
 
 lock: $(STAMP) ## compile requirements.lock again; UPGRADE=1 takes the newest versions
 	@sh .ci/check_lock.sh --write $(if $(UPGRADE),--upgrade)

@@ -13,11 +13,11 @@ import platformdirs
 
 from benchmarks.harness import pin
 from firmware_bridge.clock import RealClock
-from firmware_bridge.controller import JournalPlace, Settings
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.table import connect
 from firmware_bridge.links.serial_link import SerialLink
 from firmware_bridge.links.url import parse_url
+from firmware_bridge.settings import JournalPlace, Settings
 from safety.alarms import Alarm
 from safety.journal import Anchor, FileDisk
 

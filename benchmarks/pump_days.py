@@ -10,10 +10,10 @@ from benchmarks.device import complain, scratch_folder
 from benchmarks.examples import INFUSION, WALL_MS
 from benchmarks.harness import Row, each, each_awaited, interleave, percentile
 from firmware_bridge.clock import NS_PER_S, VirtualClock, run_virtual
-from firmware_bridge.controller import JournalPlace, Settings
 from firmware_bridge.families.itp.body import PumpBody
 from firmware_bridge.families.itp.wire import WireStep
 from firmware_bridge.families.table import AnyController, connect
+from firmware_bridge.settings import JournalPlace, Settings
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import machine_kind
 from firmware_bridge.simulator.ports import InProcessLink

@@ -11,10 +11,13 @@ import selectors
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
+LATER_S = 0.02
+"""How long `later` waits: past the replies of a command, so that the thread is not in their way."""
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
@@ -43,9 +46,9 @@ class Clock(Protocol):
         """
 
     def later(self, work: Callable[[], None]) -> None:
-        """Does blocking ``work`` soon and in turn with `offload`'s, waited for by nobody.
+        """Does blocking ``work`` in a moment, when nobody waits for it; it must not raise.
 
-        It must not raise.
+        Work that is offloaded meanwhile comes before it.
         """
 
 
@@ -73,7 +76,11 @@ class RealClock:
 
     def later(self, work: Callable[[], None]) -> None:
         """Does ``work`` on the worker thread (see `Clock.later`)."""
-        self._executor.submit(work)
+        asyncio.get_running_loop().call_later(LATER_S, self._submit, work)
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # closed meanwhile: who closes does what still waits
+            self._executor.submit(work)
 
     def close(self) -> None:
         """Ends the worker thread once the work it has begun is done; idempotent."""

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 
 from firmware_bridge.clock import Clock
-from firmware_bridge.controller import JournalPlace, Settings
 from firmware_bridge.families.table import AnyController, connect
 from firmware_bridge.protocol.frames import FrameDecoder
 from firmware_bridge.protocol.messages import MessageError
+from firmware_bridge.settings import JournalPlace, Settings
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MachineKind, PumpMachine, machine_kind
 from firmware_bridge.simulator.faults import FaultPlan, PlannedFault, parse_faults

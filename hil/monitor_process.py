@@ -6,8 +6,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from device_profiles.errors import DeviceFault, NeuraxisError
 from firmware_bridge.families.table import AnyController
@@ -47,7 +48,7 @@ class Guard:
     ) -> None:
         self.pid = child.pid
         self.faults: dict[str, Alarm] = {}
-        """Every alarm above LOW that the monitor told of, and its own loss."""
+        """Every alarm above LOW that it was the first to tell of, and its own loss."""
         self.stopped_for: Alarm | None = None
         """What the monitor has asked for a stop for."""
         self._child = child
@@ -72,11 +73,11 @@ class Guard:
         await controller.gate.settle()
         self._send(_hello(controller, url, places))
         controller.session.taps.append(self._tap)
-        self._tasks = [asyncio.create_task(self._listen())]
+        self._tasks = [asyncio.create_task(self._kept(self._listen()))]
         try:
             async with asyncio.timeout(START_PATIENCE_S):
                 await self._ready.wait()
-            self._tasks.append(asyncio.create_task(self._beat()))
+            self._tasks.append(asyncio.create_task(self._kept(self._beat())))
             if self._lost:
                 raise DeviceFault("the monitor ended while it began: nothing was sent")
             yield
@@ -135,22 +136,25 @@ class Guard:
             if self._silent_s > SILENT_S or transport.get_write_buffer_size() > MOST_UNSENT:
                 await self._lose("does not answer")
 
-    async def _listen(self) -> None:
+    async def _kept(self, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever ends the talk with the monitor, it is lost then."""
         try:
-            while line := await self._reader.readline():
-                self._silent_s = 0.0
-                match read_line(line):
-                    case Ready():
-                        self._ready.set()
-                    case Told() as told:
-                        await self._raise(told.alarm, stops=told.stops)
-                    case _:
-                        continue
-        except (OSError, ValueError) as error:
-            # A socket that ends with unread bytes says so with an error.
+            await work
+        except Exception as error:
+            # A socket that ends with unread bytes, for one, says so with an error.
             await self._lose(f"has ended ({error})")
-        else:
-            await self._lose("has ended")
+
+    async def _listen(self) -> None:
+        while line := await self._reader.readline():
+            self._silent_s = 0.0
+            match read_line(line):
+                case Ready():
+                    self._ready.set()
+                case Told() as told:
+                    await self._raise(told.alarm, stops=told.stops)
+                case _:
+                    continue
+        await self._lose("has ended")
 
     async def _lose(self, what: str) -> None:
         if self._lost:
@@ -167,11 +171,11 @@ class Guard:
     async def _raise(self, alarm: Alarm, *, stops: bool) -> None:
         controller = self._controller
         assert controller is not None
-        if alarm.priority != "LOW":
-            self.faults[alarm.code] = alarm
         if stops and self.stopped_for is None:
             self.stopped_for = alarm
         if is_news(controller.state.alarms, alarm):
+            if alarm.priority != "LOW":
+                self.faults[alarm.code] = alarm
             await controller.raise_alarm(alarm)
 
 

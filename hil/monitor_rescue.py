@@ -63,20 +63,20 @@ def rescue(hello: Hello, cause: Alarm, say: Callable[[str], None]) -> bool:
     say(f"HIGH {cause.code} ({cause.requirement}): {cause.text}")
     end_owner(hello.owner)
     depth = depth_for(hello, cause)
-    state: str | None = None
-    problem: str | None = None
     try:
         with _locked(hello):
             sample = asyncio.run(_stopped(hello, depth))
-            state = sample.state
-            _leave_note(hello, cause, depth, state, problem)
-    except (NeuraxisError, OSError, Timeout) as error:
+            _leave_note(hello, cause, depth, sample.state)
+    except Timeout:
+        _leave_note(hello, cause, None)
+        say("another process has taken charge of the device meanwhile: it was left to that")
+        return False
+    except (NeuraxisError, OSError) as error:
         problem = str(error) or repr(error)
-        _leave_note(hello, cause, depth, state, problem)
-    if problem is not None:
+        _leave_note(hello, cause, depth, problem=problem)
         say(f"the stop could not be confirmed: {problem}. Go to the device")
         return False
-    say(f"stopped and confirmed: {hello.identity.serial} is {state}")
+    say(f"stopped and confirmed: {hello.identity.serial} is {sample.state}")
     return True
 
 
@@ -134,9 +134,16 @@ async def _stop(session: Session, hello: Hello, depth: StopDepth) -> Sample:
 
 
 def _leave_note(
-    hello: Hello, cause: Alarm, depth: StopDepth, state: str | None, problem: str | None
+    hello: Hello,
+    cause: Alarm,
+    depth: StopDepth | None,
+    state: str | None = None,
+    problem: str | None = None,
 ) -> None:
-    """What the next owner reads into its journal; a disk that fails keeps nobody from stopping."""
+    """What the next owner reads into its journal; a disk that fails keeps nobody from stopping.
+
+    Without a ``depth`` nothing was sent; without a ``state`` the safe state was never seen.
+    """
     note = {
         "serial": hello.identity.serial,
         "alarm": asdict(cause),

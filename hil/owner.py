@@ -10,11 +10,11 @@ from pydantic import TypeAdapter
 
 from device_profiles.errors import OwnerError, UsageError
 from firmware_bridge.clock import Clock
-from firmware_bridge.controller import JournalPlace, Settings
 from firmware_bridge.families.table import FAMILIES, AnyController, connect, stop_at_once
 from firmware_bridge.links.factory import open_link
 from firmware_bridge.links.url import DeviceUrl, parse_url
 from firmware_bridge.protocol.messages import StopDepth
+from firmware_bridge.settings import JournalPlace, Settings
 from hil.exit_codes import DONE
 from hil.places import OwnerRecord, Places
 from hil.requests import MAX_LINE, Answer, Door, stopped_sentence
@@ -80,12 +80,13 @@ async def _take_in_notes(controller: AnyController, places: Places) -> None:
         try:
             note = json.loads(path.read_text("utf-8"))
             alarm = TypeAdapter(Alarm).validate_python(note["alarm"])
-            depth, confirmed = str(note["depth"]), note["state"] is not None
+            depth, confirmed = note["depth"], note["state"] is not None
         except (OSError, ValueError, LookupError, TypeError):
             continue  # it stays where it is, for a person
         await controller.raise_alarm(alarm)
-        await controller.gate.tell(Stopped(controller.now(), depth, confirmed))
-        if not confirmed:
+        if depth is not None:
+            await controller.gate.tell(Stopped(controller.now(), str(depth), confirmed))
+        if depth is not None and not confirmed:
             text = f"a monitor could not confirm its stop: {note.get('problem')}"
             await controller.raise_alarm(Alarm("stop-unconfirmed", "HIGH", "SR-32", text))
         path.unlink(missing_ok=True)

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 
 from device_profiles.errors import OwnerError
-from firmware_bridge.controller import JournalPlace
 from firmware_bridge.links.url import DeviceUrl
+from firmware_bridge.settings import JournalPlace
 from hil.monitor_line import HOLDER
 from safety.journal import Anchor, FileDisk, StateFile
 

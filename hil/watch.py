@@ -1,8 +1,9 @@
 """Watching a device: samples for the screens, and on the board what the monitor's core judged."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from device_profiles.quantities import HOUR_MS, Milliseconds
 from firmware_bridge.driver import Sample
@@ -17,6 +18,8 @@ from safety.events import Cleared, Event, Metered
 from safety.journal import JournalError, read_chain
 from safety.monitor import must_stop
 from safety.monitor_readings import PumpReading
+
+T = TypeVar("T")
 
 REPEAT_MS: dict[Priority, int] = {"HIGH": 30_000, "MEDIUM": 60_000}
 """How often an alarm that nobody has seen sounds again; our own decision for a bench."""
@@ -55,7 +58,8 @@ class Watch:
         self._sounded: dict[str, Milliseconds] = {}
         self._counted: set[int] = set()
         self._failure: Exception | None = None
-        self._stopping: asyncio.Task[Sample] | None = None
+        self._begun: list[asyncio.Task[Any]] = []
+        """Stops and entries that must come to their end, whoever ends this watch."""
         self.faults: dict[str, Alarm] = {}
         """Every alarm above LOW that was seen, by its code: what a run must not end well with."""
         self.stopped_for: Alarm | None = None
@@ -87,9 +91,12 @@ class Watch:
 
     async def finish(self) -> None:
         """Waits for a stop that is under way, and records where the meters stand."""
-        if self._stopping is not None:
-            await self._stopping
-        await self._meter(always=True)
+        begun, self._begun = self._begun, []
+        try:
+            for task in begun:
+                await task
+        finally:
+            await self._meter(always=True)
 
     def _poll(self) -> Milliseconds:
         if isinstance(self._controller, PumpController):
@@ -145,10 +152,19 @@ class Watch:
                 raise self._failure
             alarms = core.judge(self._controller.link_time())
             self.faults |= {alarm.code: alarm for alarm in alarms if alarm.priority != "LOW"}
-            changed = await self._tell(alarms)
-        await self._act(alarms)
+            # The stop's frame leaves before any disk is waited for.
+            stopping = self._stop(must_stop(alarms))
+            changed = await asyncio.shield(self._begin(self._tell(alarms)))
+        if stopping is not None:
+            await asyncio.shield(stopping)
         await self._meter(always=changed)
         return alarms
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._begun = [one for one in self._begun if not one.done()]
+        self._begun.append(task)
+        return task
 
     async def _tell(self, alarms: tuple[Alarm, ...]) -> bool:
         """Raises what is new and ends what is over; whether there was anything."""
@@ -167,15 +183,12 @@ class Watch:
                 await controller.gate.tell(Cleared(controller.now(), code))
         return changed
 
-    async def _act(self, alarms: tuple[Alarm, ...]) -> None:
-        """Stops by the drug's policy, once, on evidence of too much; see `must_stop`."""
-        reason = must_stop(alarms)
+    def _stop(self, reason: Alarm | None) -> asyncio.Task[Sample] | None:
+        """Begins to stop by the drug's policy, once, on evidence of too much; see `must_stop`."""
         if reason is None or not self._acts or self.stopped_for is not None:
-            return
+            return None
         self.stopped_for = reason
-        # A task of its own: who waits for this watch may end it, and must not end the stop.
-        self._stopping = asyncio.create_task(self._controller.stop("policy"))
-        await asyncio.shield(self._stopping)
+        return self._begin(self._controller.stop("policy"))
 
     def _sound_again(self) -> None:
         controller, now = self._controller, self._controller.link_time()

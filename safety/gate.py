@@ -59,7 +59,7 @@ class Worker(Protocol):
         ...
 
     def later(self, work: Callable[[], None], /) -> None:
-        """Does ``work`` soon, waited for by nobody; it must not raise."""
+        """Does ``work`` in a moment, waited for by nobody; it must not raise."""
         ...
 
 
@@ -85,6 +85,8 @@ class Gate:
         self._slow = opened.slow
         self._since_checkpoint = opened.since_checkpoint
         self._waiting: deque[Event | Summary] = deque()
+        self._write_is_due = False
+        self._sync_soon = False
         self._unheard: list[Raised] = []
         """Alarms about what people could not be told of; recorded with what is told next."""
         self._last_at = Instant(opened.slow, Milliseconds(0), Milliseconds(0))
@@ -187,7 +189,7 @@ class Gate:
             if isinstance(event, UNAWAITED) and len(self._waiting) <= WAITING_MAX:
                 self._write_soon(sync=not isinstance(event, UNSYNCED))
             else:
-                await self._done(lambda: self._write_waiting(self._journal.sync))
+                await self._done(lambda: self._write_waiting(self._sync_and_anchor))
         self._look_at_journal()
 
     def _entered(self, event: Event) -> None:
@@ -206,10 +208,18 @@ class Gate:
             self._waiting.append(Summary(self._state, replace(at, slow=self._slow)))
 
     def _write_soon(self, *, sync: bool) -> None:
+        """Has the row written without anybody waiting; once for all that joins it until then."""
+        self._sync_soon = self._sync_soon or sync
+        if self._write_is_due:
+            return
+        self._write_is_due = True
         loop = asyncio.get_running_loop()
 
         def write() -> None:
-            self._write_waiting(self._journal.sync if sync else None)
+            # In this order: what joins the row from here on asks for a write of its own.
+            self._write_is_due = False
+            to_be_synced, self._sync_soon = self._sync_soon, False
+            self._write_waiting(self._sync_and_anchor if to_be_synced else self._journal.anchor)
             if self._journal.problem is not None:
                 with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
                     loop.call_soon_threadsafe(self._look_at_journal)
@@ -232,6 +242,10 @@ class Gate:
             self._journal.distrust(str(error) or repr(error))
             self._waiting.clear()
 
+    def _sync_and_anchor(self) -> None:
+        self._journal.sync()
+        self._journal.anchor()
+
     async def _commit(self, intent: Intended) -> Receipt | None:
         """The receipt of a durable intent, which counts from here on; ``None``: latched.
 
@@ -244,20 +258,22 @@ class Gate:
             return self._journal.commit(intent)
 
         cancelled, writing = await self._finished(commit)
-        receipt = None
+        receipt, refusal = None, None
         try:
             receipt = writing.result()
         except JournalError as error:
             if self._journal.problem is None:
-                raise _refusal((Refuse((_cannot_be_held(error),)),)) from error
+                refusal = _refusal((Refuse((_cannot_be_held(error),)),))
         except Exception as error:
             self._journal.distrust(f"the journal could not be written ({error!r})")
         else:
             self._state, _ = step(self._state, intent)
             self._entered(intent)
+            self._write_soon(sync=False)  # its anchor, which who asked does not wait for
         self._look_at_journal()
-        if cancelled is not None:
-            raise cancelled
+        failure = cancelled or refusal
+        if failure is not None:
+            raise failure
         return receipt
 
     async def _done(self, work: Callable[[], None]) -> None:

@@ -110,7 +110,8 @@ def after(granted: Granted, event: Event, heard: Milliseconds) -> Granted:
     match event:
         case Connected():
             running = granted.running if event.delivering else None
-            return replace(granted, identity=event.identity, running=running)
+            is_open = granted.stop_open and event.delivering
+            return replace(granted, identity=event.identity, running=running, stop_open=is_open)
         case Found():
             return replace(granted, program=granted.program or event.program)
         case Intended():
@@ -203,7 +204,8 @@ def _without(granted: Granted, intent_id: int) -> Granted:
 
 def _delivered(granted: Granted, intent: Intended, heard: Milliseconds) -> Granted:
     if intent.command in STARTS:
-        granted = replace(granted, waivers=_waivers(granted, intent, heard))
+        waivers = _waivers(granted, intent, heard)
+        granted = replace(granted, waivers=waivers, stop_open=False)
     match intent.command:
         case "program-stimulator":
             programs = tuple(o for o in intent.outputs if isinstance(o, StimulatorProgram))

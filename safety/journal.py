@@ -98,7 +98,7 @@ class Journal:
         self._anchor = anchor
         self._states = states
         self._head = found.head
-        self._synced = found.head
+        self._synced = Head(0, GENESIS)
         self._anchored: Head | None = None
         self._needs_magic = found.whole == 0
         self._problem = problem
@@ -143,15 +143,20 @@ class Journal:
         return Receipt(self._head, intent)
 
     def sync(self) -> None:
-        """Brings everything appended to the disk, then the head to its anchor.
-
-        Raises JournalError. An anchor that cannot be written lags behind, which harms no dose.
-        """
+        """Brings everything appended to the disk. Raises JournalError."""
         self._require_sound()
-        self._attempt(self._disk.sync)
-        self._synced = self._head
-        with contextlib.suppress(OSError):
-            self._write_anchor()
+        if self._synced != self._head:
+            self._attempt(self._disk.sync)
+            self._synced = self._head
+
+    def anchor(self) -> None:
+        """Anchors what is surely on the disk.
+
+        An anchor that cannot be written lags behind, which harms no dose; `settle` tells.
+        """
+        if self._problem is None:
+            with contextlib.suppress(OSError):
+                self._write_anchor()
 
     def settle(self) -> None:
         """Brings everything appended to the disk, and the anchor too. Raises JournalError.

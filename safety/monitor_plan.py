@@ -16,6 +16,7 @@ from device_profiles.quantities import (
     Milliseconds,
     NanoLitres,
     divide_up,
+    flow_of_bolus,
     widened,
 )
 from safety.alarm_table import BY_DRUG
@@ -50,16 +51,24 @@ def with_plan(track: Track, now: PumpReading, granted: Granted, profile: PumpPro
     plans = plans_of(now, granted)
     if track.plans == plans and track.marks:
         return track
-    more = _is_more(now, plans, profile)
-    mark = Mark(now.at, Milliseconds(0), now.delivered, 0, 0, now.presses, more)
+    may_run = any(_press_may_run(plan, now, profile) for plan in plans)
+    until = Milliseconds(_longest_press(plans) if may_run else 0)
+    mark = Mark(now.at, Milliseconds(0), now.delivered, 0, 0, now.presses, until)
     return replace(track, plans=plans, marks=(mark,), begun=mark)
 
 
-def _is_more(now: PumpReading, plans: Sequence[PumpProgram], profile: PumpProfile) -> bool:
-    if not plans:
-        return True
-    basal = min(basal_flow_at(plan, now.clock) for plan in plans)
-    return now.flow > widened(basal, profile.accuracy)
+def _press_may_run(plan: PumpProgram, now: PumpReading, profile: PumpProfile) -> bool:
+    """Whether as much flows as with a press; of an earlier host's reading nobody knows."""
+    if plan.patient_bolus is None:
+        return False
+    bolus = flow_of_bolus(plan.patient_bolus.volume, plan.patient_bolus.over)
+    least = (basal_flow_at(plan, now.clock) + bolus) * (MILLION - profile.accuracy)
+    return now.state == "" or now.flow * MILLION >= least
+
+
+def _longest_press(plans: Sequence[PumpProgram]) -> int:
+    """How long a patient's bolus runs, ms."""
+    return max((p.patient_bolus.over for p in plans if p.patient_bolus), default=0)
 
 
 def lasted(last: PumpReading, now: PumpReading, *, jumped: bool) -> Milliseconds:
@@ -82,14 +91,16 @@ def judge_plan(
         return [], track
     least, most = _planned(plans, last, now, jumped=jumped)
     newest = track.marks[-1]
+    elapsed = Milliseconds(newest.elapsed + lasted(last, now, jumped=jumped))
+    pressed = now.presses != newest.presses
     mark = Mark(
         now.at,
-        Milliseconds(newest.elapsed + lasted(last, now, jumped=jumped)),
+        elapsed,
         now.delivered,
         newest.least + least,
         newest.most + most,
         now.presses,
-        _is_more(now, plans, profile),
+        Milliseconds(elapsed + _longest_press(plans)) if pressed else newest.runs_until,
     )
     track = replace(track, marks=_recent((*track.marks, mark)))
     alarms = _judge_windows(track, granted, profile)
@@ -179,9 +190,10 @@ def _most(
 ) -> NanoLitres:
     """The most that a window may have let out, the pump's accuracy included."""
     length = Milliseconds(now.elapsed - first.elapsed)
-    presses = max(0, now.presses - first.presses) + first.more
+    presses = max(0, now.presses - first.presses)
+    run_on = max(0, min(now.elapsed, first.runs_until) - first.elapsed)
     basal = divide_up(now.most - first.most, DAY_MS)
-    button = max(_of_presses(plan, presses, length) for plan in plans)
+    button = max(_of_presses(plan, presses, run_on, length) for plan in plans)
     boluses = sum(
         min(bolus.most, divide_up(bolus.volume * length, bolus.over))
         for bolus in boluses_between(granted, first.at, now.at)
@@ -211,13 +223,16 @@ def boluses_between(
     )
 
 
-def _of_presses(plan: PumpProgram, presses: int, length: Milliseconds) -> int:
-    """What granted presses may have delivered: never more than lockout and count let pass."""
+def _of_presses(plan: PumpProgram, presses: int, run_on: int, length: Milliseconds) -> int:
+    """What granted presses may have delivered: never more than lockout and count let pass.
+
+    ``run_on``: for how long an earlier one may have gone on.
+    """
     button = plan.patient_bolus
     if button is None:
         return 0
     most = divide_up(button.volume * bolus_time(button, length), button.over)
-    return min(button.volume * presses, most)
+    return min(button.volume * presses + divide_up(button.volume * run_on, button.over), most)
 
 
 # --- what is missing -------------------------------------------------------------------------

@@ -56,8 +56,8 @@ class Mark:
     """A reading as windows remember it, with all basal planned so far, in nL/day x ms.
 
     ``elapsed`` runs by the pump's clock, or by ours where that jumped. ``most`` and ``least``
-    differ while it is not known which program the pump follows. ``more``: more than the basal
-    flowed just then, so that a bolus may run on into what follows.
+    differ while it is not known which program the pump follows. ``runs_until``: when a patient's
+    bolus that was granted by then has surely ended, on the same clock as ``elapsed``.
     """
 
     at: Milliseconds
@@ -66,7 +66,7 @@ class Mark:
     least: int
     most: int
     presses: int
-    more: bool
+    runs_until: Milliseconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,8 +176,11 @@ def programs_in_window(state: State, now: Instant) -> tuple[PumpProgram, ...]:
 
 
 def past_programs_after(state: State, at: Instant) -> tuple[PastProgram, ...]:
-    """The past programs once the one in the pump is among them."""
-    kept = tuple(p for p in state.past_programs if p.replaced >= at.slow - DAY_MS)
-    if state.pump_program is None:
+    """The past programs once the one in the pump is among them; each program once."""
+    leaving = state.pump_program
+    kept = tuple(
+        p for p in state.past_programs if p.replaced >= at.slow - DAY_MS and p.program != leaving
+    )
+    if leaving is None:
         return kept
-    return (PastProgram(state.pump_program, at.slow), *kept)
+    return (PastProgram(leaving, at.slow), *kept)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from device_profiles.errors import DeviceFault, NeuraxisError, Refused, Uncertain
 from device_profiles.profile import PumpProfile, StimulatorProfile
 from device_profiles.profile_file import load_profile
-from firmware_bridge.controller import Settings
 from firmware_bridge.driver import Sample
 from firmware_bridge.families.itp import wire as itp
 from firmware_bridge.families.itp.controller import PumpController
@@ -19,6 +18,7 @@ from firmware_bridge.links.base import Link
 from firmware_bridge.protocol.messages import Catalogue, Identity, Reply, StopDepth
 from firmware_bridge.safe_state import bring_to_safe_state
 from firmware_bridge.session import Session
+from firmware_bridge.settings import Settings
 
 CATALOGUE = Catalogue((*scs.MESSAGES, *itp.MESSAGES))
 """Every message of every family: kinds are unique among all of them."""

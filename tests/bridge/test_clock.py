@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from firmware_bridge.clock import (
+    LATER_S,
     VIRTUAL_WALL_START_MS,
     Clock,
     Deadlock,
@@ -154,6 +155,36 @@ async def test_real_work_hands_on_its_error() -> None:
     with pytest.raises(OSError, match="disk full"):
         await clock.offload(fail)
     clock.close()
+
+
+@pytest.mark.real_clock
+async def test_real_work_that_nobody_waits_for_comes_after_what_is_waited_for() -> None:
+    clock = RealClock()
+    done: list[str] = []
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def later() -> None:
+        done.append("later")
+        loop.call_soon_threadsafe(ended.set)
+
+    clock.later(later)
+    await clock.offload(lambda: done.append("offloaded"))
+    await asyncio.wait_for(ended.wait(), 10)
+    assert done == ["offloaded", "later"]
+    clock.later(later)
+    clock.close()
+    await asyncio.sleep(LATER_S * 2)
+    assert done == ["offloaded", "later"], "who closes the clock does what still waits"
+
+
+def test_virtual_work_that_nobody_waits_for_is_done_in_place() -> None:
+    async def main(clock: VirtualClock) -> list[threading.Thread]:
+        done: list[threading.Thread] = []
+        clock.later(lambda: done.append(threading.current_thread()))
+        return done
+
+    assert run_virtual(main) == [threading.current_thread()]
 
 
 def test_real_time_goes_on() -> None:

@@ -6,17 +6,16 @@ a shortest path.
 """
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from kernel_bench import DAY, SLACK
 
-from safety.events import Intended
 from safety.state import State
 
 from .claims import Claim
-from .pump_world import LOCKOUT, Moment, Truth, World, beginning, moves
+from .pump_world import LOCKOUT, Moment, World, beginning, moves
 
 
 @dataclass
@@ -109,10 +108,7 @@ def walk(
 
 # --- what makes two moments the same -------------------------------------------------------------
 
-_PUMP_FIELDS = (
-    "latched held pump_program last_verified pump_limits unknown_program unsettled reservations "
-    "past_programs full_until"
-).split()
+_PUMP_FIELDS = ["latched", "held", "pump_program", "last_verified", "pump_limits", "unknown_program", "unsettled", "reservations", "past_programs", "full_until"]
 _WITHOUT_MEANING = ("epoch", "boot", "seen", "passed", "patient", "identity", "timezone")
 """Of a pump without overrides: counters and labels that no answer depends on."""
 _OTHERS = tuple(
@@ -134,7 +130,7 @@ def fingerprint(moment: Moment) -> int:
     return hash(
         (
             tuple(
-                (one.asked, one.given, max(one.at - now, -_LOCKED), one.latest - now, one[5:])
+                (one.asked, one.given, max(one.at - now, -_LOCKED), min(one.latest - now, _AGES), one[5:])
                 for one in truth.doses
             ),
             tuple((order[s.id], s.program, s.arrived, s.word, s.journaled, s.id > truth.known.stopped) for s in truth.sent),

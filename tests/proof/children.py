@@ -11,6 +11,7 @@ T = TypeVar("T")
 AT_ONCE = 2
 
 Work = Callable[[], T]
+Started = Callable[[int], None]
 
 
 class Failed(Exception):
@@ -19,11 +20,23 @@ class Failed(Exception):
 
 def in_children(works: Sequence[Work[T]], at_once: int = AT_ONCE) -> list[T]:
     """The results in the order of the works. Raises Failed."""
-    results: dict[int, T] = dict(_as_they_end(works, at_once))
+    results: dict[int, T] = {}
+    for ended in as_they_end(works, at_once):
+        assert ended is not None
+        place, result = ended
+        if isinstance(result, Failed):
+            raise result
+        results[place] = result
     return [results[place] for place in range(len(works))]
 
 
-def _as_they_end(works: Sequence[Work[T]], at_once: int) -> Iterator[tuple[int, T]]:
+def as_they_end(
+    works: Sequence[Work[T]],
+    at_once: int = AT_ONCE,
+    started: Started = lambda place: None,
+    every_s: float | None = None,
+) -> Iterator[tuple[int, T | Failed] | None]:
+    """Each result with its place, as soon as it is there; ``None`` every so many seconds."""
     # A forked child starts with the modules as they are here, and leaves them so.
     context = multiprocessing.get_context("fork")
     waiting = list(enumerate(works))[::-1]
@@ -37,24 +50,31 @@ def _as_they_end(works: Sequence[Work[T]], at_once: int) -> Iterator[tuple[int, 
                 child.start()
                 theirs.close()
                 running[ours] = place, child
-            for ended in wait(list(running)):
-                assert isinstance(ended, Connection)
-                place, child = running.pop(ended)
-                with ended:
-                    try:
-                        is_result, value = ended.recv()
-                    except EOFError:
-                        is_result, value = False, "it ended without a word"
+                started(place)
+            ended = wait(list(running), every_s)
+            if not ended:
+                yield None
+            for connection in ended:
+                assert isinstance(connection, Connection)
+                place, child = running.pop(connection)
+                result: T | Failed = _received(connection)
                 child.join()
                 child.close()
-                if not is_result:
-                    raise Failed(value)
-                yield place, value
+                yield place, result
     finally:
         for connection, (_, child) in running.items():
             child.terminate()
             child.join()
             connection.close()
+
+
+def _received(connection: Connection) -> Any:
+    with connection:
+        try:
+            is_result, value = connection.recv()
+        except EOFError:
+            return Failed("it ended without a word")
+    return value if is_result else Failed(value)
 
 
 def _report(work: Work[Any], to: Connection) -> None:

@@ -36,7 +36,7 @@ def never_over(world: World, moment: Moment) -> str | None:
     """No window of the truth can hold more than its limit, wherever its doses came."""
     truth, now = moment.truth, moment.now
     begin = now - 2 * DAY
-    doses = tuple((one.at - begin, one.latest - begin, min(one.given, one.asked))
+    doses = tuple((one.at - begin, min(4 * DAY, one.latest - begin), min(one.given, one.asked))
                   for one in truth.doses if one.given)
     flows = tuple((one.program, max(0, one.begin - begin), min(4 * DAY, one.end - begin))
                   for one in truth.flows if one.program >= 0)
@@ -73,7 +73,10 @@ def never_under_counted(world: World, moment: Moment) -> str | None:
         own = reserved.get(dose.id)
         if dose.latest < moment.now - DAY:
             continue  # it lies in no window any more
-        if dose.given and (own is None or own.most < dose.given or own.latest_end < dose.latest):
+        is_short = own is None or own.most < dose.given
+        # While it is in doubt no end is counted on: nothing else is granted.
+        ends_early = dose.word != "asked" and own is not None and own.latest_end < dose.latest
+        if dose.given and (is_short or ends_early):
             return f"dose {dose.id}: {dose.given} nL went in until {dose.latest}, counted: {own}"
     return None
 
@@ -85,7 +88,7 @@ def never_refunded(world: World, moment: Moment) -> str | None:
         if dose.word != "asked" or dose.closed or dose.latest < moment.now - DAY:
             continue
         own = reserved.get(dose.id)
-        if own is None or own.most < dose.asked or own.latest_end < dose.latest:
+        if own is None or own.most < dose.asked:
             return f"dose {dose.id}: {dose.asked} nL asked for and in doubt, counted: {own}"
     return None
 

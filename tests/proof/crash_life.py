@@ -9,16 +9,14 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
 
-import cbor2
-
-from device_profiles.errors import NeuraxisError, Refused
+from device_profiles.errors import LinkError, NeuraxisError, Refused
 from device_profiles.formulary_file import load_formulary
 from device_profiles.notation import parse_duration, parse_mass
 from device_profiles.profile import PumpProfile
@@ -26,32 +24,16 @@ from device_profiles.profile_file import load_profile
 from device_profiles.quantities import FemtogramsPerDay, Milliseconds
 from device_profiles.therapy import InfusionTherapy
 from device_profiles.therapy_file import read_therapy
-from firmware_bridge.clock import NS_PER_S, VirtualClock, VirtualLoop
-from firmware_bridge.controller import JournalPlace, Settings
+from firmware_bridge.clock import VirtualClock, VirtualLoop
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.itp.driver import output_of
 from firmware_bridge.families.table import connect
-from firmware_bridge.links.base import Link, Receiver
-from firmware_bridge.protocol.frames import decode_frame
-from firmware_bridge.protocol.messages import TherapyRequest
-from firmware_bridge.simulator.ports import InProcessLink
+from firmware_bridge.settings import JournalPlace, Settings
 from firmware_bridge.simulator.runner import DeviceRunner
 from safety.commands import Override, ProgramPump
-from safety.events import Intended
-from safety.journal_format import HASH_BYTES, HEADER_BYTES, MAGIC, Head, parse
 
-from .crash_outside import (
-    PUMP,
-    START_MS,
-    Files,
-    FilesAnchor,
-    FilesDisk,
-    FilesStates,
-    OnItsWay,
-    Outside,
-    copied,
-    power_cuts,
-)
+from .crash_outside import START_MS, Files, Outside, checkpoint_every, copied, power_cuts
+from .crash_steps import SteppedAnchor, SteppedDisk, SteppedLink, SteppedStates
 
 T = TypeVar("T")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "infusion.yaml"
@@ -63,7 +45,7 @@ EVERY_S = 1_800
 """From one line of the story to the next."""
 LATE_S = 20.0
 """How long a busy worker leaves undone what nobody waits for."""
-CHECKPOINT_EVERY = 1000
+CHECKPOINT_EVERY = 6
 """Entries; the shipped 1,000 would never come in a story so short."""
 
 
@@ -106,7 +88,7 @@ class Life:
     ) -> None:
         self.device, self.witness = copied(outside.device, outside.witness)
         self.person, self.wire, self.stale = outside.person, outside.wire, outside.stale
-        self.path = outside.path
+        self.path, self.breaks = outside.path, outside.breaks
         self.disk = SteppedDisk(self, outside.files)
         self.course = Course()
         self.loop = VirtualLoop()
@@ -142,11 +124,21 @@ class Life:
             return
         now = self.disk.files if files is None else files
         self._crash(f"killed {name}", now, left)
+        if now.pending and not left:
+            self._crash(
+                f"killed {name}, and the line breaks at the next start", now, {"breaks": True}
+            )
         for how, cut in power_cuts(now):
             self._crash(f"{how}, {name}", cut, left)
 
     def _crash(self, name: str, files: Files, left: dict[str, Any]) -> None:
-        left = {"wire": self.wire, "stale": b"", "now_ns": self.loop.now_ns, **left}
+        left = {
+            "breaks": self.breaks,
+            "wire": self.wire,
+            "stale": b"",
+            "now_ns": self.loop.now_ns,
+            **left,
+        }
         raw = (files, self.person, self.frames, *left.items())
         if raw in self._seen:
             self.course.deaths[self._seen[raw]] += 1
@@ -176,6 +168,10 @@ class Life:
             lambda alarm: self.course.wrong.append(f"an alarm was raised: {alarm.text}"),
             self._new_id,
         )
+        if self.breaks:
+            with suppress(LinkError):
+                await connect(SteppedLink(self), None, settings)
+            self.step("after a start that failed")
         controller = await connect(SteppedLink(self), None, settings)
         assert isinstance(controller, PumpController)
         look(self, controller)
@@ -246,165 +242,14 @@ class LateWorkerClock(VirtualClock):
             work()
 
 
-# --- the outside, step by step -------------------------------------------------------------------
-
-
-class SteppedDisk(FilesDisk):
-    """The journal's bytes, with a step on each side of every call, and in the middle of a write."""
-
-    def __init__(self, life: Life, files: Files) -> None:
-        super().__init__(files)
-        self._life = life
-
-    def read(self) -> bytes:
-        self._life.step("before the journal is read")
-        found = super().read()
-        self._life.step("after the journal was read")
-        return found
-
-    def append(self, data: bytes) -> None:
-        what = kind_in(data)
-        self._life.step(f"before {what} is appended")
-        for part in (1, len(data) // 2, len(data) - 1):
-            torn = self.files._replace(pending=self.files.pending + data[:part])
-            self._life.step(f"with {part} of {len(data)} bytes of {what} appended", torn)
-        super().append(data)
-        self._life.step(f"after {what} was appended")
-
-    def sync(self) -> None:
-        self._life.step("before the journal is synced")
-        super().sync()
-        self._life.step("after the journal was synced")
-
-    def cut(self, length: int) -> None:
-        self._life.step("before the torn tail is cut")
-        super().cut(length)
-        self._life.step("after the torn tail was cut")
-
-
-class SteppedAnchor(FilesAnchor):
-    """The anchor, with a step on each side of every write."""
-
-    def __init__(self, life: Life) -> None:
-        super().__init__(life.disk)
-        self._life = life
-
-    def write(self, head: Head) -> None:
-        self._life.step("before the anchor is written")
-        super().write(head)
-        self._life.step("after the anchor was written")
-
-    def sync(self) -> None:
-        super().sync()
-        self._life.step("after the anchor was synced")
-
-
-class SteppedStates(FilesStates):
-    """The last checkpoint's state, with a step on each side of every write."""
-
-    def __init__(self, life: Life) -> None:
-        super().__init__(life.disk)
-        self._life = life
-
-    def write(self, encoded: bytes) -> None:
-        self._life.step("before the checkpoint's state is written")
-        super().write(encoded)
-        self._life.step("after the checkpoint's state was written")
-
-
-class SteppedLink(Link):
-    """The line to the pump, with a step at each frame and reply, and frames that come late."""
-
-    LATE_BEFORE = (2, 3)
-    """Before which frame of the next host a late one arrives: its Open, and the one after it."""
-
-    def __init__(self, life: Life) -> None:
-        self._life = life
-        self._inner = InProcessLink(life.runner)
-        self.url = self._inner.url
-        self._receiver: Receiver | None = None
-        self._asked: list[str] = []
-        self._frames = 0
-
-    async def open(self, receiver: Receiver) -> None:
-        self._receiver = receiver
-        await self._inner.open(self)
-        if self._life.stale:
-            receiver.received(self._life.stale)
-            self._life.stale = b""
-
-    def write(self, data: bytes) -> None:
-        life = self._life
-        self._let_late_frames_in()
-        message = PUMP.catalogue.decode(decode_frame(data[:-1]) or b"").message
-        name = PUMP.requests[type(message)]
-        is_therapy = isinstance(message, TherapyRequest)
-        own: int | None = getattr(message, "id", None) if is_therapy else None
-        if own is not None and own not in durable_ids(life.disk.files.synced):
-            life.course.wrong.append(f"{name} of id {own} left before its intent was durable")
-        life.step(f"before {name} leaves")
-        if is_therapy:
-            for before in self.LATE_BEFORE:
-                late = (*life.wire, OnItsWay(data, before))
-                life.step(f"when {name} has left, to arrive before the next frame {before}", wire=late)
-        self._asked.append(name)
-        self._inner.write(data)
-        life.frames += 1
-        life.step(f"after {name} was carried out")
-        if own is not None:
-            later = life.loop.now_ns + 600 * NS_PER_S
-            life.step(f"after {name} was carried out, ten minutes without a host", now_ns=later)
-
-    def _let_late_frames_in(self) -> None:
-        self._frames += 1
-        life = self._life
-        arrived = [late.frame for late in life.wire if late.before <= self._frames]
-        life.wire = tuple(late for late in life.wire if late.before > self._frames)
-        for frame in arrived:
-            life.runner.receive(frame)
-            life.frames += 1
-            life.step("after a late frame has arrived")
-
-    def received(self, data: bytes) -> None:
-        """A reply of the pump, on its way to the session."""
-        assert self._receiver is not None
-        name = self._asked[-1]
-        self._life.step(f"before the reply to {name} is heard")
-        if name in ("bolus", "commit", "outcome"):
-            self._life.step(f"when the reply to {name} is still on the wire", stale=data)
-        self._receiver.received(data)
-        self._life.step(f"after the reply to {name} was heard")
-
-    def lost(self, error: Any) -> None:
-        """The line is gone."""
-        if self._receiver is not None:
-            self._receiver.lost(error)
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
-def kind_in(data: bytes) -> str:
-    """Which event the bytes of one entry hold."""
-    entry = data.removeprefix(MAGIC)
-    return str(cbor2.loads(entry[HEADER_BYTES:-HASH_BYTES])["kind"])
-
-
-@cache
-def durable_ids(synced: bytes) -> frozenset[int]:
-    """The intents that a power cut would leave."""
-    return frozenset(event.id for event in parse(synced).events if isinstance(event, Intended))
-
-
 @contextmanager
-def same_every_time() -> Iterator[None]:
-    """Nothing is left to chance, and checkpoints come often."""
+def same_every_time(*, checkpoints: bool = False) -> Iterator[None]:
+    """Nothing is left to chance; with ``checkpoints`` these come often."""
     numbers = iter(range(1, 10**9))
+    every = CHECKPOINT_EVERY if checkpoints else checkpoint_every()
     with (
         mock.patch.object(secrets, "token_hex", lambda size: "ab" * size),
         mock.patch.object(secrets, "randbelow", lambda below: next(numbers) % below),
-        mock.patch("safety.gate.EVERY", CHECKPOINT_EVERY),
+        mock.patch("safety.gate.EVERY", every),
     ):
         yield
-
-

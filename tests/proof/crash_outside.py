@@ -13,10 +13,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from firmware_bridge.families.body import TruthLine
+from firmware_bridge.families.itp.firmware import PumpFirmware
 from firmware_bridge.protocol.frames import FrameDecoder
 from firmware_bridge.protocol.messages import Envelope
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES, MachineKind, machine_kind
+from safety import gate
 from safety.anchor import Anchor
 from safety.checkpoint import StateFile, encode_state
 from safety.disk import Disk
@@ -27,16 +29,22 @@ PUMP = MACHINES["pump"]
 START_MS = 1_793_703_600_000
 """2026-11-03T11:00:00Z, noon in Berlin: in the example's first basal step, after its fill."""
 SERIAL = "ITP-0001"
+LONGEST_STORY = 500
+"""Entries of a journal: with fewer from one checkpoint to the next, their count matters."""
 
 
 class Files(NamedTuple):
-    """The journal's files: what a power cut leaves, and what only the system's memory holds."""
+    """The journal's files: what a power cut leaves, and what only the system's memory holds.
+
+    ``ghost`` are bytes at the end that were cut off; until a sync the disk may still have them.
+    """
 
     synced: bytes = b""
     pending: bytes = b""
     anchor_synced: Head | None = None
     anchor_written: Head | None = None
     states: bytes = b""
+    ghost: bytes = b""
 
     @property
     def bytes_read(self) -> bytes:
@@ -87,6 +95,7 @@ class Witness:
             return
         machine = self.device.machine
         body, firmware = machine.firmware.body, machine.firmware
+        assert isinstance(firmware, PumpFirmware)
         bolus = body.bolus("host")
         if bolus is not None and bolus.since != self._running_since:
             own = int(firmware.memory.bolus_id)
@@ -110,12 +119,14 @@ class Outside:
 
     device: SimulatedDevice
     witness: Witness
-    files: Files = Files()
-    person: Person = Person()
+    files: Files = field(default_factory=Files)
+    person: Person = field(default_factory=Person)
     wire: tuple[OnItsWay, ...] = ()
     stale: bytes = b""
     """A reply that reaches the next host."""
     now_ns: int = 0
+    breaks: bool = False
+    """Whether the line breaks once, while the next host opens its conversation."""
     path: tuple[str, ...] = ()
 
     def key(self, device_text: str) -> bytes:
@@ -130,7 +141,7 @@ class Outside:
             for one in envelopes(late.frame)
         ]
         stale = [repr(one.message) for one in envelopes(self.stale)]
-        text = f"{device_text}{self.person}{wire}{stale}{self.now_ns}".encode()
+        text = f"{device_text}{self.person}{wire}{stale}{self.now_ns}{self.breaks}".encode()
         return hashlib.sha256(what_files_say(self.files) + text).digest()
 
 
@@ -190,13 +201,14 @@ class FilesDisk(Disk):
         self.files = self.files._replace(pending=self.files.pending + data)
 
     def sync(self) -> None:
-        self.files = self.files._replace(synced=self.files.bytes_read, pending=b"")
+        self.files = self.files._replace(synced=self.files.bytes_read, pending=b"", ghost=b"")
 
     def cut(self, length: int) -> None:
-        left = self.files.bytes_read[:length]
-        self.files = self.files._replace(
-            synced=self.files.synced[:length], pending=left[len(self.files.synced) :]
-        )
+        before = self.files
+        synced = before.synced[:length]
+        pending = before.bytes_read[len(synced) : length]
+        ghost = before.bytes_read[length:]
+        self.files = before._replace(synced=synced, pending=pending, ghost=ghost)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -246,6 +258,12 @@ def reopened(files: Files) -> tuple[OpenedJournal, Files]:
     return opened, disk.files
 
 
+def checkpoint_every() -> int:
+    """Entries from one checkpoint to the next, as the gate knows it just now."""
+    every: int = vars(gate)["EVERY"]
+    return every
+
+
 @lru_cache(maxsize=100_000)
 def what_files_say(files: Files) -> bytes:
     """Equal for files that are the same to any host.
@@ -255,6 +273,7 @@ def what_files_say(files: Files) -> bytes:
     opened, then = reopened(files)
     rest = (
         opened.slow,
+        opened.since_checkpoint if checkpoint_every() < LONGEST_STORY else 0,
         opened.problem,
         opened.first is None,
         then == files,

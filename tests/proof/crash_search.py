@@ -49,23 +49,33 @@ class Search:
 
 
 def searched(
-    depth: int, *, late_worker: bool, every: int = 1, stop_at_first: bool = False, processes: int = 1
+    depth: int,
+    *,
+    late_worker: bool,
+    checkpoints: bool = False,
+    every: int = 1,
+    unless: frozenset[str] | None = None,
+    processes: int = 1,
 ) -> Search:
     """Runs every world that at most ``depth`` deaths can lead to.
 
     ``every``: of the worlds after the second death only each nth is run, chosen by its key.
+    ``checkpoints``: the journal is summed up often, as it is every 1,000 entries. ``unless``: ends
+    with the first thing found that is not among these, for these are found without a planted bug.
     """
     forget_what_was_read()
     search = Search()
     level = {ORIGIN: new_outside()}
-    with same_every_time():
+    with same_every_time(checkpoints=checkpoints):
         for deaths in range(depth + 1):
             then: dict[bytes, Outside] = {}
             known = search.known if deaths < depth else None
             for world, course in _courses(level, known, late_worker, processes):
                 _take_in(search, level[world], world, course, then)
-                if search.found and stop_at_first:
-                    return search
+                if unless is not None:
+                    search.found = [one for one in search.found if one[1] not in unless]
+                    if search.found:
+                        return search
             if deaths > 0:
                 then = {key: one for key, one in then.items() if key[0] % every == 0}
             level = then

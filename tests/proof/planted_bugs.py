@@ -6,9 +6,8 @@ meant to find it; where redundant guards would hide it, the plant takes them out
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from math import floor
-from typing import Any, cast
+from typing import Any
 
 from device_profiles.quantities import (
     DAY_MS,
@@ -18,7 +17,7 @@ from device_profiles.quantities import (
     NanoLitresPerDay,
 )
 from safety import dose, doubt, fold, kernel, rules_open, rules_windows, state
-from safety.commands import GiveBolus, Instant
+from safety.commands import Instant
 from safety.doubt import Reservation
 from safety.events import Connected, Counted, Intended, Settled
 from safety.kernel import Ask
@@ -208,7 +207,7 @@ WINDOW_BUGS = (
     Bug("fixed hours for sliding windows", _set(Reservation, "reaches_into", fixed_hours)),
     Bug("calendar days for the last 24 h", _set(Reservation, "reaches_into", calendar_days)),
     Bug("the basal is forgotten", _set(rules_windows, "worst_case_over", without_basal)),
-    Bug("the window holds only the basal that has flowed (Open PCA)", open_pca, DIFFERENTIAL),
+    Bug("the window holds only the basal that has flowed (Open PCA)", open_pca),
     Bug(
         "the mean basal for its largest integral",
         _set(rules_windows, "worst_case_over", mean_basal),
@@ -251,7 +250,7 @@ WINDOW_BUGS = (
         DIFFERENTIAL,
     ),
     Bug("the limit is off by one nanolitre", _set(rules_windows, "_judge_windows", one_nanolitre_more)),
-    Bug("masses are compared in floating point", in_floats),
+    Bug("masses are compared in floating point", in_floats, DIFFERENTIAL),
     Bug("the worst case is rounded down", _set(dose, "ceil", floor), DIFFERENTIAL),
     Bug("a replaced program is forgotten", _set(kernel, "programs_in_window", only_the_current)),
     Bug(
@@ -290,6 +289,10 @@ def on_intent(change: Callable[[Reservation], dict[str, Any]]) -> Plant:
         return _with_newest(after, **change(after.reservations[-1]))
 
     return _set(fold, "intended", intended)
+
+
+def no_time(_: State) -> Milliseconds:
+    return Milliseconds(0)
 
 
 def newest_only(before: State, event: Intended) -> State:
@@ -403,7 +406,7 @@ def by_closeness(before: State, event: Counted) -> State:
 COUNTING_BUGS = (
     Bug("the volume wraps at 65,536 nL", on_intent(lambda r: {"most": r.most & 0xFFFF}), DIFFERENTIAL),
     Bug("a volume is rounded down to tens", on_intent(lambda r: {"most": r.most // 10 * 10})),
-    Bug("the slack before the first byte is forgotten", _set(kernel, "delivery_slack", nothing_ms := (lambda _: Milliseconds(0)))),
+    Bug("the slack before the first byte is forgotten", _set(kernel, "delivery_slack", no_time)),
     Bug(
         "a dose counts only until it begins",
         on_intent(lambda r: {"latest_end": r.begun}),
@@ -427,17 +430,21 @@ COUNTING_BUGS = (
 # --- guards --------------------------------------------------------------------------------------
 
 
-def lockout(change: Callable[[list[Any]], list[Any]], **shift: int) -> Plant:
-    real = rules_windows.judge_lockout
+def lockout(change: Callable[[list[Any]], list[Any]], later: int = 0, more: int = 0) -> Plant:
+    """Another lockout, on top of those that are planted already."""
 
-    def judged(held: Any, bolus: Any, profile: Any, slack: Any, now: Instant) -> Any:
-        late = replace(now, slow=Milliseconds(now.slow + shift.get("later", 0)))
-        more = replace(
-            profile, boluses_per_day_max=profile.boluses_per_day_max + shift.get("more", 0)
-        )
-        return change(real(held, bolus, more, slack, late))
+    def plant(set_attribute: SetAttr) -> None:
+        before = kernel.judge_lockout
 
-    return _set(kernel, "judge_lockout", judged)
+        def judged(held: Any, bolus: Any, profile: Any, slack: Any, now: Instant) -> Any:
+            late = replace(now, slow=Milliseconds(now.slow + later))
+            most = profile.boluses_per_day_max + more
+            other = replace(profile, boluses_per_day_max=most)
+            return change(before(held, bolus, other, slack, late))
+
+        set_attribute(kernel, "judge_lockout", judged)
+
+    return plant
 
 
 def _only(rule: str) -> Callable[[list[Any]], list[Any]]:
@@ -485,6 +492,9 @@ def missing_is_unlimited(bolus: Any, *rest: Any) -> Any:
 
 
 GUARD_BUGS = (
+    Bug("windows are not judged", _all(
+        _set(rules_windows, "_judge_windows", nothing), _set(kernel, "judge_pump_windows", nothing)
+    )),
     Bug("the lockout is forgotten", lockout(_only("SR-05"))),
     Bug("the lockout is one millisecond short", lockout(_same, later=1)),
     Bug("the count of a day is forgotten", lockout(_only("SR-15"))),

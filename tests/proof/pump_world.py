@@ -41,8 +41,9 @@ LOCKOUT = MINUTE
 class Dose(NamedTuple):
     """A bolus that was granted; ``given`` is what really went in, between ``at`` and ``latest``.
 
-    ``word`` is the last that the host heard of its fate: asked, delivered or gone (proved not to
-    have been carried out); ``closed``: the device said that it has ended.
+    ``latest`` is FOREVER for a frame that may still lie on the way. ``word`` is the last that the
+    host heard of its fate: asked, delivered or gone (proved not to have been carried out);
+    ``closed``: the device said that it has ended; ``over`` is how long it takes.
     """
 
     id: int
@@ -52,6 +53,7 @@ class Dose(NamedTuple):
     latest: int
     word: str
     closed: bool
+    over: int
 
 
 class Sent(NamedTuple):
@@ -209,8 +211,9 @@ def _asks(world: World, moment: Moment, at: Instant) -> Iterator[Move]:
         old = Milliseconds(at.fast - 3 * world.boluses[0].profile.poll - 1)
         request = Ask(at, moment.ids + 1, world.boluses[0], PATIENT, seen=old)
         yield from _asked(world, moment, request, 0, fresh=False)
-    if "same id" in world.mishaps and moment.truth.doses:
-        request = Ask(at, moment.truth.doses[-1].id, world.boluses[0], PATIENT, seen=fresh)
+    used = [dose.id for dose in moment.truth.doses if dose.word != "gone"]
+    if "same id" in world.mishaps and used:
+        request = Ask(at, used[-1], world.boluses[0], PATIENT, seen=fresh)
         yield from _asked(world, moment, request, 0)
 
 
@@ -237,9 +240,9 @@ def _asked(
     ids = max(moment.ids, request.id)
     for arrives in (True, False):
         if is_bolus:
-            truth = _with_dose(moment, world.boluses[index], request.id, arrives)
+            truth = _with_dose(world, moment, world.boluses[index], request.id, arrives)
         else:
-            truth = _with_program(moment, index, request.id, arrives, journaled)
+            truth = _with_program(world, moment, index, request.id, arrives, journaled)
         fate = "its frame arrives" if arrives else "its frame is lost"
         yield Move(
             f"{kind} {index} (id {request.id}) is granted, {fate}",
@@ -249,20 +252,25 @@ def _asked(
         )
 
 
-def _with_dose(moment: Moment, bolus: GiveBolus, own: int, arrives: bool) -> Truth:
+def _with_dose(
+    world: World, moment: Moment, bolus: GiveBolus, own: int, arrives: bool
+) -> Truth:
     volume = int(bolus.bolus.volume)
-    latest = moment.now + SLACK + int(bolus.bolus.over)
+    latest = FOREVER if "late frames" in world.mishaps else moment.now + SLACK + bolus.bolus.over
     given = volume if arrives else 0
-    dose = Dose(own, volume, given, moment.now, latest, "asked", closed=False)
+    dose = Dose(own, volume, given, moment.now, latest, "asked", False, bolus.bolus.over)
     return moment.truth._replace(doses=(*moment.truth.doses, dose))
 
 
-def _with_program(moment: Moment, index: int, own: int, arrives: bool, journaled: bool) -> Truth:
+def _with_program(
+    world: World, moment: Moment, index: int, own: int, arrives: bool, journaled: bool
+) -> Truth:
     truth = moment.truth
     sent = (*truth.sent, Sent(own, index, arrives, moment.now, "asked", journaled))
     if not arrives or truth.flows[-1].program == index:
         return truth._replace(sent=sent)
-    flows = _ended(truth.flows, moment.now + SLACK)
+    late = "late frames" in world.mishaps
+    flows = truth.flows if late else _ended(truth.flows, moment.now + SLACK)
     return truth._replace(sent=sent, flows=(*flows, Flow(index, moment.now, FOREVER)))
 
 
@@ -290,9 +298,10 @@ def _answers(world: World, moment: Moment, intent: Intended, at: Instant) -> Ite
     dose = next((one for one in truth.doses if one.id == own), None)
     if dose is not None:
         outcome = "delivered" if dose.given else "gone"
-        told = truth._replace(
-            doses=tuple(one._replace(word=outcome) if one is dose else one for one in truth.doses)
-        )
+        # A frame that lay on the way has begun by now, and not surely sooner.
+        latest = min(dose.latest, max(dose.at + SLACK, moment.now) + dose.over)
+        then = dose._replace(word=outcome, latest=latest)
+        told = truth._replace(doses=tuple(then if d is dose else d for d in truth.doses))
         yield _settles(moment, own, done=outcome == "delivered", truth=told, at=at)
         return
     program = next(one for one in truth.sent if one.id == own)
@@ -367,9 +376,10 @@ def _waits(world: World, moment: Moment, refused: set[int]) -> Iterator[Move]:
     What is refused now is asked for once more a millisecond before: it should be refused still.
     """
     now, truth = moment.now, moment.truth
-    near = [max(dose.latest, dose.at + SLACK + LOCKOUT) for dose in truth.doses]
-    far = [dose.latest + window + 1 for dose in truth.doses for window in world.tight]
-    far += [flow.end + DAY + 1 for flow in truth.flows[:-1]]
+    doses = [dose for dose in truth.doses if dose.latest < FOREVER]
+    near = [max(dose.latest, dose.at + SLACK + LOCKOUT) for dose in doses]
+    far = [dose.latest + window + 1 for dose in doses for window in world.tight]
+    far += [flow.end + DAY + 1 for flow in truth.flows[:-1] if flow.end < FOREVER]
     far.append(moment.state.full_until)
     moments = {min(later) for times in (near, far) if (later := [t for t in times if t > now])}
     if "long waits" in world.mishaps:
@@ -442,8 +452,13 @@ def _restarted(world: World, moment: Moment, *, answered: bool = False) -> Momen
     """
     at, truth = instant(moment.now), moment.truth
     if not truth.known.past_lost:
-        sent = tuple(one for one in truth.sent if one.journaled)
-        truth = truth._replace(known=truth.kept, sent=sent)
+        asked = {one.id for one in moment.journaled.unsettled}
+        truth = truth._replace(
+            known=truth.kept,
+            sent=tuple(one for one in truth.sent if one.journaled),
+            # What was told while no journal could hold it is in doubt again.
+            doses=tuple(d._replace(word="asked") if d.id in asked else d for d in truth.doses),
+        )
         moment = moment._replace(state=moment.journaled, truth=truth)
     if answered:
         for intent in moment.state.unsettled:

@@ -384,7 +384,7 @@ class SlowTwin:
             in_line = so_far.current.granted.what
         if in_line is not None and _mix(in_line) != _mix(new):
             soft.add("SR-12")
-        if not may_flow(so_far, request.at):
+        if not may_flow(so_far, request.at) and not self.in_the_last_day(so_far, request.at):
             return hard, soft
         if so_far.current is not None and in_line is not None:
             if is_no_more(new, in_line):

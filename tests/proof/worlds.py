@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from clinical_examples import ITP
-from kernel_bench import DAY, HOUR, HOURLY, MINUTE, SECOND, PumpCase, bolus_nl, limits_nl, pump_case
+from kernel_bench import DAY, HOUR, MINUTE, SECOND, PumpCase, bolus_nl, limits_nl, pump_case
 
 from safety.commands import GiveBolus
 
@@ -60,22 +60,31 @@ COUNTING = world(
     "counts, stops and latches",
     HOUR,
     ((SMALL, QUICK), (TOO_LARGE, QUICK)),
-    "counts, stop, latch",
+    "counts, stop, latch, late frames",
     origin=10**12,
 )
 CHANGING = world(
     "changed basals",
     4 * HOUR,
     ((SMALL, QUICK),),
-    "stop, latch, long waits",
-    flows=(BASAL, BASAL + 500, BASAL - 3_000),
+    "long waits",
+    flows=(BASAL, BASAL + 750),
+)
+LATCHING = world(
+    "lower basals under a latch",
+    4 * HOUR,
+    ((SMALL, QUICK),),
+    "latch, stop",
+    flows=(BASAL, BASAL - 3_000),
 )
 FINDING = world(
     "programs of others",
     DAY,
     ((LARGE, MINUTE),),
-    "other programs, latch, long waits",
-    flows=(BASAL, BASAL + 100, BASAL - 3_000),
-    a_day=2,
+    "other programs, long waits, late frames",
+    flows=(BASAL, BASAL + 100),
 )
-WORLDS = (STACKING, COUNTING, CHANGING, FINDING)
+NUMBERING = world(
+    "the boluses of a day", DAY, ((SMALL, QUICK),), "same id", a_day=2, follows_programs=False
+)
+WORLDS = (STACKING, COUNTING, CHANGING, FINDING, LATCHING, NUMBERING)

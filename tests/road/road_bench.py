@@ -27,7 +27,6 @@ from device_profiles.quantities import Femtograms, Milliseconds
 from device_profiles.therapy import InfusionTherapy, StimulationTherapy
 from device_profiles.therapy_file import read_therapy
 from firmware_bridge.clock import Clock, VirtualClock, VirtualLoop
-from firmware_bridge.controller import JournalPlace, Settings
 from firmware_bridge.families.body import TruthLine
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.itp.driver import output_of
@@ -38,6 +37,7 @@ from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import Envelope, Message
 from firmware_bridge.session import Result
+from firmware_bridge.settings import JournalPlace, Settings
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES
 from firmware_bridge.simulator.faults import PlannedFault

@@ -23,7 +23,6 @@ from usb_backend import VirtualBus, VirtualUsbDevice
 
 from device_profiles.errors import Refused
 from firmware_bridge.clock import Clock, RealClock, VirtualClock, VirtualLoop
-from firmware_bridge.controller import JournalPlace, Settings
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.table import connect
 from firmware_bridge.links.base import Link
@@ -31,6 +30,7 @@ from firmware_bridge.links.child_link import ChildLink, simulator_command
 from firmware_bridge.links.factory import open_link
 from firmware_bridge.links.url import parse_url
 from firmware_bridge.links.usb_link import UsbLink
+from firmware_bridge.settings import JournalPlace, Settings
 from firmware_bridge.simulator.faults import PlannedFault
 from firmware_bridge.simulator.ports import InProcessLink
 from firmware_bridge.simulator.run import Listening, SimulatorOptions, run_simulator

@@ -141,6 +141,12 @@ def test_presses_are_an_excuse_for_as_much_as_the_button_gives_and_no_more() -> 
 
 
 @pytest.mark.requirement("SR-54")
+def test_a_button_that_nobody_presses_excuses_nothing() -> None:
+    told = vigil(gain=1_300_000, button=button_nl(15_000)).wait(6 * MINUTE)
+    assert first(told, "over-delivery") == 5 * MINUTE
+
+
+@pytest.mark.requirement("SR-54")
 @pytest.mark.requirement("SR-14")
 def test_a_limit_is_seen_by_the_odometer_even_where_a_bolus_was_granted_in_error() -> None:
     case = pump_case(((0, HOURLY),), limits=limits_nl(1_000, 3_000, 9_000, 50_000))

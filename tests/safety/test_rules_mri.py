@@ -36,7 +36,8 @@ def test_a_device_that_is_itself_again_may_leave(procedure: MriProcedure) -> Non
 @BOTH
 @pytest.mark.parametrize("field", ["serial", "model", "family", "firmware", "calibration"])
 def test_any_other_device_stays_in(procedure: MriProcedure, field: str) -> None:
-    other = replace(IDENTITY, **{field: "another"})
+    change: dict[str, Any] = {field: "another"}
+    other = replace(IDENTITY, **change)
     assert found(procedure, identity=other) == [("SR-25", "hard")]
 
 

@@ -15,6 +15,7 @@ from firmware_bridge.families.scs.wire import (
     Renew,
     Renewed,
 )
+from firmware_bridge.protocol.messages import OutcomeOf
 from firmware_bridge.protocol.messages import Refused as RefusedByDevice
 from firmware_bridge.session import Result
 from safety.commands import (
@@ -49,6 +50,12 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
     def limits_of(self, command: ProgramStimulator) -> PumpLimits | None:
         """None: a stimulator's patient limits are in its programs."""
         return None
+
+    async def found(self, programs: tuple[Output, ...]) -> None:
+        """See `KnownDevice.found`: a stimulator is off until it is started."""
+
+    async def counted(self, count: OutcomeOf) -> None:
+        """See `KnownDevice.counted`: a stimulator counts nothing."""
 
     async def _prepare_programming(self) -> int:
         """The output goes to zero before a program changes (SR-43, SR-44)."""

@@ -1,0 +1,37 @@
+"""What a controller is handed from outside: the clock, the journal's place, whom to tell."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from firmware_bridge.clock import Clock
+from safety.alarms import Alarm
+from safety.journal import Anchor, Disk, StateFile
+
+
+@dataclass(frozen=True, slots=True)
+class JournalPlace:
+    """Where the journal of a device is kept; without ``states`` it has no checkpoints."""
+
+    disk: Disk
+    anchor: Anchor
+    states: StateFile | None = None
+
+
+def random_id() -> int:
+    """An intent's id: 63 random bits, so that no two of a device's life are alike."""
+    return secrets.randbits(63) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a controller is handed from outside.
+
+    ``journal_of`` gives the place of a serial number's journal, once the device is identified;
+    it may lock the serial number and raise OwnerError.
+    """
+
+    clock: Clock
+    journal_of: Callable[[str], JournalPlace]
+    sound: Callable[[Alarm], None]
+    new_id: Callable[[], int] = random_id
