@@ -31,8 +31,9 @@ def _hard(rule: str, path: str, message: str, hint: str | None = None) -> Findin
 def judge_latch(latched: str | None) -> list[Finding]:
     """SR-56: no therapy while the journal cannot be trusted or written.
 
-    Protects from doses that nobody remembers. Harm: therapy is denied until a person has looked,
-    for as long as that takes. Way out: the reason says what to look at; stopping still works.
+    Protects from doses that nobody remembers. Harm: boluses and changes are denied; the verified
+    basal is not. Longest denial: until a person has looked. Way out: the reason says what to look
+    at; stopping still works.
     """
     if latched is None:
         return []
@@ -47,8 +48,9 @@ def judge_latch(latched: str | None) -> list[Finding]:
 def judge_unsettled(unsettled: Sequence[Intended]) -> list[Finding]:
     """SR-23: no therapy while it is not known whether an earlier command was carried out.
 
-    Protects from giving a dose twice. Harm: therapy is denied until the device answers. Way
-    out: connect again; the device is asked what became of the id before anything else.
+    Protects from giving a dose twice. Harm: boluses and changes are denied; the verified basal is
+    not. Longest denial: until the device answers. Way out: connect again; the device is asked what
+    became of the id before anything else.
     """
     return [
         _hard(
@@ -153,7 +155,9 @@ def judge_override(
 
     A hard finding always stands. A soft one stands unless a user names its rule, with a reason
     and a time until which it holds. A second person is needed where one is not enough: for
-    `TWO_PERSONS`, and for the third override of one rule in a day.
+    `TWO_PERSONS`, and for the third override of one rule in a day. Protects from warnings that are
+    clicked away. Harm: a right exception waits for a second person. Longest denial: until one is
+    there. Way out: name one; correct the file.
     """
     if not _is_spoken(override):
         return tuple(findings)
@@ -202,7 +206,8 @@ def softened(findings: Sequence[Finding]) -> list[Finding]:
     """SR-62: what a review says of a continuation: limits ask for a reason, they do not refuse.
 
     Protects a verified basal from a limit that was narrowed after it was verified. Harm: a dose
-    above the new limit goes on, with a reason that is recorded. Way out: a lower program.
+    above the new limit goes on, with a reason that is recorded. Longest denial: none; a reason will
+    do. Way out: a lower program.
     """
     return [
         replace(one, severity="soft", hint="it is what the pump delivers already: a reason will do")

@@ -23,7 +23,8 @@ def judge_program_change(
     """SR-44, SR-45: programs change only while the output is off, and ceilings are not inherited.
 
     Protects from a jolt and from a ceiling that was found for another width or polarity. Harm:
-    none beyond a stop and a reason. Way out: stop; confirm the maximum with a reason.
+    none beyond a stop and a reason. Longest denial: until the output is off. Way out: stop; confirm
+    the maximum with a reason.
     """
     findings: list[Finding] = []
     if running is not None:
@@ -80,7 +81,8 @@ def judge_start_impedance(
     """SR-47: impedances are fresh, inside their band, and the voltage suffices.
 
     Protects from stimulating through a broken or shorted contact. Harm: therapy is denied while
-    a contact is open. Way out: measure again; use other contacts.
+    a contact is open. Longest denial: until a measurement is good. Way out: measure again; use
+    other contacts.
     """
     if measured is None:
         text = "the impedances have not been measured since the device was connected"
@@ -99,7 +101,8 @@ def judge_amplitude_change(
 
     Held against the impedances measured before the start, however old: nothing can be measured
     while it runs. Protects from a jolt and from a current that the voltage cannot drive. Harm:
-    none; lowering is never judged. Way out: stop, measure, start.
+    none; lowering is never judged. Longest denial: until it is measured. Way out: stop, measure,
+    start.
     """
     path = f"programs[{wanted.program.slot}]"
     if running is None:
@@ -115,9 +118,10 @@ def judge_amplitude_change(
 def judge_impedance_pulses(
     running: Stimulation | None, pulses: ImpedancePulses, profile: StimulatorProfile
 ) -> list[Finding]:
-    """SR-47: a measurement drives pulses, so the output is off and the pulses are the profile's.
+    """SR-45, SR-47: a measurement drives pulses: the output is off, the pulses are the profile's.
 
-    Protects from a measurement that stimulates. Harm: none. Way out: stop first.
+    Protects from a measurement that stimulates. Harm: none. Longest denial: until the output is
+    off. Way out: stop first.
     """
     findings: list[Finding] = []
     if running is not None:

@@ -66,7 +66,7 @@ def judge_held(held: bool) -> list[Finding]:
     """SR-32: no bolus after a stop, until a person applies a program again.
 
     Protects from a bolus into a pump that somebody stopped for a reason. Harm: none to the
-    basal, which goes on. Way out: apply the therapy file.
+    basal, which goes on. Longest denial: until a program is applied. Way out: apply the file.
     """
     if not held:
         return []

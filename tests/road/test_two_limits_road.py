@@ -1,5 +1,6 @@
 """Two of everything: the device's ceiling beside ours, old limits beside new, and a bad line."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -17,12 +18,15 @@ from road_bench import (
 
 from device_profiles.errors import DeviceFault, DeviceSilent
 from device_profiles.notation import parse_mass
-from device_profiles.quantities import Milliseconds, NanoLitresPerDay
+from device_profiles.quantities import Milliseconds, NanoLitres, NanoLitresPerDay
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.itp.wire import Bolus
 from firmware_bridge.links.base import Link, Receiver
-from firmware_bridge.protocol.messages import Identify
-from safety.outputs import PumpProgram
+from firmware_bridge.protocol.messages import Identify, Stop
+from safety.commands import GiveBolus
+from safety.events import Rejected
+from safety.kernel import Ask
+from safety.outputs import BolusOutput, PumpProgram
 
 SECOND = Milliseconds(1_000)
 
@@ -128,3 +132,27 @@ async def test_limits_come_with_an_approved_program_all_at_once_and_free_nothing
         program = controller.state.pump_program
         assert isinstance(program, PumpProgram)
         assert (await controller.sample()).delivering, "and the basal goes on"
+
+
+@pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F90")
+async def test_a_stop_overtakes_ten_thousand_requests_that_wait_to_be_judged() -> None:
+    async with road("pump") as bench:
+        controller = await bench.pump()
+        await apply(controller)
+        now = controller.now()
+        command = GiveBolus(BolusOutput(NanoLitres(1), OVER), controller.profile)
+        judged: list[object] = []
+
+        async def ask(number: int) -> None:
+            request = Ask(now, number, command, "BENCH-012", seen=now.fast)
+            judged.append(await failure(controller.gate.ask(request)))
+
+        flood = [asyncio.create_task(ask(10_000 + number)) for number in range(10_000)]
+        await asyncio.sleep(0)
+        judged_before = len(judged)
+        await controller.session.lower(Stop("hold"))
+        assert len(judged) - judged_before < 100, "it waited for next to none of them"
+        await asyncio.gather(*flood)
+        assert judged.count(None) == 1, "one is granted, and all others are refused and recorded"
+        assert len(bench.told(Rejected)) == 9_999
