@@ -77,9 +77,9 @@ class Guard:
         try:
             async with asyncio.timeout(START_PATIENCE_S):
                 await self._ready.wait()
-            self._tasks.append(asyncio.create_task(self._kept(self._beat())))
             if self._lost:
                 raise DeviceFault("the monitor ended while it began: nothing was sent")
+            self._tasks.append(asyncio.create_task(self._kept(self._beat())))
             yield
         except TimeoutError as error:
             text = f"the monitor did not come up within {START_PATIENCE_S:g} s: nothing was sent"
@@ -160,9 +160,11 @@ class Guard:
         if self._lost:
             return
         self._lost = True
+        if not self._ready.is_set():
+            self._ready.set()  # it never watched anything, so nothing needs to be stopped
+            return
         text = f"the monitor (process {self.pid}) {what}: nobody else watches this device"
         await self._raise(Alarm("monitor-lost", "HIGH", "SR-53", text), stops=True)
-        self._ready.set()
         assert self._controller is not None
         # A stop that cannot be confirmed is an alarm of its own, and the run's end repeats it.
         with suppress(NeuraxisError):

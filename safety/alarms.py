@@ -63,8 +63,7 @@ def with_raised(
         return (*rest, ActiveAlarm(alarm, wall))
     is_higher = _RANK[alarm.priority] < _RANK[old.alarm.priority]
     if is_higher or old.seen or alarm.priority == old.alarm.priority:
-        still_seen = old.seen and not old.over and not is_higher
-        return (*rest, ActiveAlarm(alarm, old.since, seen=still_seen))
+        return (*rest, ActiveAlarm(alarm, old.since))
     return (*rest, replace(old, over=False))
 
 

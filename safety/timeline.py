@@ -1,4 +1,4 @@
-"""Elapsed time for the judge: slow for what must not come too early, fast for what must not go stale.
+"""Elapsed time for the judge: slow for what must not come early, fast for what must not go stale.
 
 Slow time is the stricter reading of two clocks that know nothing of each other. While a host is in
 charge these are its monotonic clock and the device's own; over the time when none was, the device's

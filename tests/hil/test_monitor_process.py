@@ -32,7 +32,7 @@ from cli_bench import (
 )
 from filelock import FileLock
 
-from hil import monitor_rescue
+from hil import monitor_process, monitor_rescue
 from hil.monitor_line import SILENT_S, Hello
 from safety.alarms import Alarm
 from safety.events import DeviceIdentity
@@ -141,6 +141,23 @@ def test_a_monitor_that_dies_or_hangs_ends_the_run_in_the_safe_state_with_code_5
         assert ("HIGH", "monitor-lost") in board(device)
         story = cli("journal", "show", journal_of("SCS-A")).out
         assert "stop (policy): safe state confirmed" in story
+
+
+@pytest.mark.requirement("SR-53")
+def test_without_a_monitor_nothing_begins_and_nothing_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(line: socket.socket) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([sys.executable, "-c", ""], pass_fds=(line.fileno(),))
+
+    monkeypatch.setattr(monitor_process, "_child", broken)
+    with simulator(tmp_path, "pump") as device:
+        refused = cli("run", INFUSION, "--device", device.url, "--yes", "--for", "1 s")
+        assert refused.code == 5
+        assert "the monitor ended while it began: nothing was sent" in refused.err
+        story = cli("journal", "show", journal_of("ITP-A")).out
+    assert "stop (" not in story
+    assert "intended" not in story
 
 
 # --- its owner hangs or dies ---------------------------------------------------------------------

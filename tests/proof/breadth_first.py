@@ -15,7 +15,8 @@ from kernel_bench import DAY, SLACK
 from safety.state import State
 
 from .claims import Claim
-from .pump_world import LOCKOUT, Moment, World, beginning, moves
+from .pump_moves import moves
+from .pump_world import LOCKOUT, Moment, World, beginning
 
 
 @dataclass
@@ -43,9 +44,7 @@ class Walk:
     depths: list[int] = field(default_factory=list)
 
 
-def walk(
-    world: World, claims: Sequence[Claim], most: int, *, stop_at_first: bool = False
-) -> Walk:
+def walk(world: World, claims: Sequence[Claim], most: int, *, stop_at_first: bool = False) -> Walk:
     """Searches up to ``most`` states; each claim is told once, by the first path that breaks it."""
     of_decision = [one for one in claims if one.of_decision]
     of_state = [one for one in claims if one.of_state]
@@ -108,7 +107,18 @@ def walk(
 
 # --- what makes two moments the same -------------------------------------------------------------
 
-_PUMP_FIELDS = ["latched", "held", "pump_program", "last_verified", "pump_limits", "unknown_program", "unsettled", "reservations", "past_programs", "full_until"]
+_PUMP_FIELDS = [
+    "latched",
+    "held",
+    "pump_program",
+    "last_verified",
+    "pump_limits",
+    "unknown_program",
+    "unsettled",
+    "reservations",
+    "past_programs",
+    "full_until",
+]
 _WITHOUT_MEANING = ("epoch", "boot", "seen", "passed", "patient", "identity", "timezone")
 """Of a pump without overrides: counters and labels that no answer depends on."""
 _OTHERS = tuple(
@@ -130,10 +140,19 @@ def fingerprint(moment: Moment) -> int:
     return hash(
         (
             tuple(
-                (one.asked, one.given, max(one.at - now, -_LOCKED), min(one.latest - now, _AGES), one[5:])
+                (
+                    one.asked,
+                    one.given,
+                    max(one.at - now, -_LOCKED),
+                    min(one.latest - now, _AGES),
+                    one[5:],
+                )
                 for one in truth.doses
             ),
-            tuple((order[s.id], s.program, s.arrived, s.word, s.journaled, s.id > truth.known.stopped) for s in truth.sent),
+            tuple(
+                (order[s.id], s.program, s.arrived, s.word, s.journaled, s.id > truth.known.stopped)
+                for s in truth.sent
+            ),
             tuple(
                 (one.program, max(one.begin - now, -_AGES), min(one.end - now, _AGES))
                 for one in truth.flows
@@ -141,9 +160,7 @@ def fingerprint(moment: Moment) -> int:
             (truth.known[0], stopped, truth.known[2:]),
             (truth.kept[0], kept, truth.kept[2:]),
             _of_state(moment.state, order, now),
-            None
-            if moment.journaled is moment.state
-            else _of_state(moment.journaled, order, now),
+            None if moment.journaled is moment.state else _of_state(moment.journaled, order, now),
         )
     )
 

@@ -36,10 +36,16 @@ def never_over(world: World, moment: Moment) -> str | None:
     """No window of the truth can hold more than its limit, wherever its doses came."""
     truth, now = moment.truth, moment.now
     begin = now - 2 * DAY
-    doses = tuple((one.at - begin, min(4 * DAY, one.latest - begin), min(one.given, one.asked))
-                  for one in truth.doses if one.given)
-    flows = tuple((one.program, max(0, one.begin - begin), min(4 * DAY, one.end - begin))
-                  for one in truth.flows if one.program >= 0)
+    doses = tuple(
+        (one.at - begin, min(4 * DAY, one.latest - begin), min(one.given, one.asked))
+        for one in truth.doses
+        if one.given
+    )
+    flows = tuple(
+        (one.program, max(0, one.begin - begin), min(4 * DAY, one.end - begin))
+        for one in truth.flows
+        if one.program >= 0
+    )
     key = (world.name, doses, flows)
     if key not in _WORST:
         _WORST[key] = _over(world, doses, flows)
@@ -49,8 +55,9 @@ def never_over(world: World, moment: Moment) -> str | None:
 _WORST: dict[object, str | None] = {}
 
 
-def _over(world: World, doses: tuple[tuple[int, int, int], ...],
-          flows: tuple[tuple[int, int, int], ...]) -> str | None:
+def _over(
+    world: World, doses: tuple[tuple[int, int, int], ...], flows: tuple[tuple[int, int, int], ...]
+) -> str | None:
     delivery = Delivery(
         None,
         [(begin, end, ((0, world.flow(program)),)) for program, begin, end in flows],
@@ -113,7 +120,7 @@ def every_flow_is_counted(world: World, moment: Moment) -> str | None:
 
 def at_most_once(world: World, moment: Moment, decision: Decision) -> str | None:
     """One id is granted once."""
-    used = {one.id for one in (*moment.truth.doses, *moment.truth.sent)}
+    used = {one.id for one in moment.truth.doses} | {one.id for one in moment.truth.sent}
     if decision.granted and decision.id in used:
         return f"id {decision.id} was granted a second time"
     return None
@@ -128,8 +135,8 @@ def continuation_is_admitted(world: World, moment: Moment, decision: Decision) -
 
 def _goes_on(world: World, moment: Moment, decision: Decision) -> bool:
     verified = moment.truth.known.verified
-    return decision.kind == "program" and verified >= 0 and world.at_most(
-        decision.command, verified
+    return (
+        decision.kind == "program" and verified >= 0 and world.at_most(decision.command, verified)
     )
 
 

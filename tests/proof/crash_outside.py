@@ -80,6 +80,8 @@ class Witness:
 
     doses: dict[int, int] = field(default_factory=dict)
     """nL that each id has begun."""
+    ends: dict[int, int] = field(default_factory=dict)
+    """When each bolus ends by itself, in the pump's own time, ms."""
     begun: list[int] = field(default_factory=list)
     floor: int = 0
     """The largest basal that was in the pump; the story only ever raises it. nL/day."""
@@ -100,6 +102,7 @@ class Witness:
         if bolus is not None and bolus.since != self._running_since:
             own = int(firmware.memory.bolus_id)
             self.begun.append(own)
+            self.ends[own] = int(bolus.ends)
             self.doses[own] = self.doses.get(own, 0) + int(bolus.volume)
             if self.begun.count(own) > 1:
                 self.wrong.append(f"id {own} was carried out twice")

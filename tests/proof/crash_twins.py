@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
-from firmware_bridge import controller
+from firmware_bridge import known_device
 from firmware_bridge.controller import Controller
 from firmware_bridge.families.firmware import Firmware
 from firmware_bridge.session import Result, Session
@@ -154,7 +154,7 @@ def forgotten_on_restart() -> AbstractContextManager[Any]:
         kept = tuple(one for one in state.reservations if one.id not in open_ids)
         return replace(opened, state=replace(state, unsettled=(), reservations=kept))
 
-    return mock.patch.object(controller, "open_journal", opened_clean)
+    return mock.patch.object(known_device, "open_journal", opened_clean)
 
 
 def anchored_before_synced() -> AbstractContextManager[Any]:

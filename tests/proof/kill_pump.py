@@ -2,7 +2,8 @@
 
 ``python -m tests.proof.kill_pump LEAP``: the file LEAP holds by how much time has leapt, so that
 pump and hosts can pass hours in no time. One line on standard output says where it listens; each
-line on standard input is answered with what physics has done so far.
+line on standard input is answered with what physics has given: the doses that reach into the last
+day by id, how many there were at all, and what was wrong.
 """
 
 import asyncio
@@ -10,8 +11,10 @@ import json
 import mmap
 import struct
 import sys
+import time
 from pathlib import Path
 
+from device_profiles.quantities import DAY_MS
 from firmware_bridge.clock import NS_PER_MS, RealClock
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.ports import port_for
@@ -23,17 +26,17 @@ LEAP = struct.Struct("<q")
 
 
 class Leap:
-    """By how much time has leapt, ns; shared by all processes that have the file open."""
+    """What is added to the machine's monotonic clock, ns; shared by all who have the file open."""
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
-            path.write_bytes(LEAP.pack(0))
+            path.write_bytes(LEAP.pack(-time.monotonic_ns()))
         with path.open("r+b") as file:
             self._shared = mmap.mmap(file.fileno(), LEAP.size)
 
     @property
     def ns(self) -> int:
-        """All leaps so far."""
+        """All leaps so far; time began at 0 with the file."""
         (leapt,) = LEAP.unpack(self._shared)
         return int(leapt)
 
@@ -52,19 +55,18 @@ class LeapingClock(RealClock):
     def __init__(self, leap: Leap) -> None:
         super().__init__()
         self._leap = leap
-        self._born_ns = super().monotonic_ns()
 
     def monotonic_ns(self) -> int:
         """Real time and all leaps."""
         return super().monotonic_ns() + self._leap.ns
 
     def with_sleep_ns(self) -> int:
-        """Real time and all leaps; no host of this bench sleeps."""
+        """The same: no host of this bench sleeps."""
         return self.monotonic_ns()
 
     def wall_ms(self) -> int:
-        """Unix time, moved to the example's date, and all leaps."""
-        return START_MS + (self.monotonic_ns() - self._begun_ns) // NS_PER_MS
+        """Unix time on the example's day."""
+        return START_MS + self.monotonic_ns() // NS_PER_MS
 
 
 async def run(leap: Leap) -> None:
@@ -83,7 +85,9 @@ async def run(leap: Leap) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     while await lines.readline():
         runner.step()
-        say({"doses": list(witness.doses.items()), "wrong": witness.wrong})
+        day_ago = device.t_ms - DAY_MS
+        doses = [(own, nl) for own, nl in witness.doses.items() if witness.ends[own] >= day_ago]
+        say({"doses": doses, "given": len(witness.doses), "wrong": witness.wrong})
     await port.close()
     runner.close()
     clock.close()

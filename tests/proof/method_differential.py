@@ -7,8 +7,11 @@ from time import perf_counter
 
 from .children import in_children
 from .evidence import Effort, Evidence, Planted
-from .planted_bugs import Bug, plant, planted_for
-from .pump_life import Setting, Step, Tally, draw_setting, draw_steps, live
+from .life_settings import draw_setting
+from .life_steps import Step, draw_steps, live
+from .planted_bugs import plant, planted_for
+from .planting import Bug
+from .pump_life import Setting, Tally
 
 METHOD = "differential"
 ABOUT_SECONDS = {"quick": 40, "full": 300}

@@ -89,8 +89,8 @@ def prove(effort: Effort) -> Evidence:
         planted=(*(cut_twin(bug) for bug in CUT_BUGS), lies),
         not_shown=(
             "that the real disk keeps what fsync promised; file systems that lose a synced file's "
-            "name; sectors out of order in the middle of long unsynced rows; after a disk has lied "
-            f"and the anchor was lost with the journal nothing on this side shows it ({lies.how_soon})"
+            "name; sectors out of order in the middle of long unsynced rows; what a disk that lied "
+            f"has lost together with the anchor ({lies.how_soon})"
         ),
         seconds=perf_counter() - begun,
     )

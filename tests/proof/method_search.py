@@ -1,4 +1,4 @@
-"""Exhaustive search: every order of a few events, through the real kernel, with the truth beside it."""
+"""Exhaustive search: every order of a few events through the real kernel, beside the truth."""
 
 import gc
 from functools import partial
@@ -8,7 +8,8 @@ from .breadth_first import Walk, walk
 from .children import in_children
 from .claims import CLAIMS
 from .evidence import Effort, Evidence, Planted
-from .planted_bugs import Bug, plant, planted_for
+from .planted_bugs import plant, planted_for
+from .planting import Bug
 from .pump_world import World
 from .quicken import quicken
 from .worlds import WORLDS
@@ -56,7 +57,7 @@ def search(world: World, most: int) -> Walk:
 
 
 def hunt(bug: Bug, broken: frozenset[str] = frozenset(), most: int = MOST) -> Planted:
-    """In how many states of all worlds a planted bug breaks a claim; worlds are searched in turn."""
+    """After how many states of all worlds, searched in turn, a planted bug breaks a claim."""
     claims = [claim for claim in CLAIMS if claim.name not in broken]
     plant(bug)
     quicken()

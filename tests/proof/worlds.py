@@ -55,7 +55,9 @@ def world(
 
 QUICK, SLOW = 30 * SECOND, 10 * MINUTE
 
-STACKING = world("stacked boluses", HOUR, ((SMALL, QUICK), (LARGE, SLOW)), "stale", follows_programs=False)
+STACKING = world(
+    "stacked boluses", HOUR, ((SMALL, QUICK), (LARGE, SLOW)), "stale", follows_programs=False
+)
 COUNTING = world(
     "counts, stops and latches",
     HOUR,

@@ -420,9 +420,7 @@ def test_a_journal_folds_to_the_same_state_with_all_that_lies_open() -> None:
 
 
 @pytest.mark.requirement("SR-14")
-def test_after_an_unknown_program_the_first_one_may_be_any_and_no_higher_one_follows_for_a_day() -> (
-    None
-):
+def test_after_an_unknown_program_any_may_be_applied_and_no_higher_one_for_a_day_after() -> None:
     story = programmed(pump_case(((0, 2 * HOURLY),)))
     story.tell(Unverified(instant(0), 0, "another program", True))
     story.do(pump_case(((0, 5 * HOURLY),)).command)
