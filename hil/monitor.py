@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from device_profiles.quantities import Milliseconds
+from firmware_bridge.protocol.messages import StopDepth
 from hil.journal_tail import JournalTail
 from hil.monitor_core import MonitorCore
 from hil.monitor_line import (
@@ -36,7 +37,7 @@ from hil.monitor_line import (
 from hil.monitor_rescue import rescue
 from safety.alarms import Alarm
 from safety.events import Event
-from safety.monitor import must_stop
+from safety.monitor import must_stop, stop_depth
 
 TICK_S = 0.1
 ASK_PATIENCE_S = 1.0
@@ -64,7 +65,7 @@ def _say(text: str) -> None:
 class Request:
     """A stop that was asked of the owner, and what has come back so far."""
 
-    def __init__(self, path: str, patience_s: float) -> None:
+    def __init__(self, path: str, patience_s: float, depth: StopDepth = "policy") -> None:
         self.until = time.monotonic() + patience_s
         self.line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.line.setblocking(False)
@@ -72,7 +73,7 @@ class Request:
         self._answer = b""
         try:
             self.line.connect(path)
-            self.line.send(b'{"request": "stop", "depth": "policy"}\n')
+            self.line.send(f'{{"request": "stop", "depth": "{depth}"}}\n'.encode())
         except OSError:
             self.failed = True
 
@@ -235,7 +236,8 @@ class Monitor:
         elif cause is not None and self._cause is None and self._hello is not None:
             self._cause = cause
             _say(f"HIGH {cause.code} ({cause.requirement}): {cause.text}")
-            self._request = Request(self._hello.socket, STOP_PATIENCE_S)
+            depth = stop_depth(cause, self._core.granted.program)
+            self._request = Request(self._hello.socket, STOP_PATIENCE_S, depth)
 
     # --- alone -------------------------------------------------------------------------------
 
@@ -258,7 +260,8 @@ class Monitor:
     def _rescue(self, cause: Alarm) -> int:
         assert self._hello is not None
         self._line.close()
-        return RESCUED if rescue(self._hello, cause, _say) else NOT_CONFIRMED
+        done = rescue(self._hello, cause, self._core.granted.program, _say)
+        return RESCUED if done else NOT_CONFIRMED
 
 
 def _lost(hello: Hello, what: str) -> Alarm:

@@ -31,6 +31,8 @@ from firmware_bridge.session import Session
 from hil.monitor_core import CATALOGUE
 from hil.monitor_line import HOLDER, Hello
 from safety.alarms import Alarm
+from safety.monitor import stop_depth
+from safety.outputs import PumpProgram
 
 LOCK_PATIENCE_S = 5.0
 LINK_PATIENCE_S = 15.0
@@ -43,18 +45,22 @@ _SAMPLES: dict[str, Callable[[Reply], Sample]] = {
 }
 
 
-def depth_for(hello: Hello, cause: Alarm) -> StopDepth:
+def depth_for(hello: Hello, cause: Alarm, program: PumpProgram | None) -> StopDepth:
     """SR-30, SR-33: a lost host ends a pump's boluses and never its verified basal.
 
-    Evidence of too much is answered by the drug's policy. Protects a patient whose drug may be
-    stopped from losing it because a computer hung. Harm: boluses are closed until the program is
-    applied again. Longest denial: until then. Way out: apply again.
+    Evidence of too much is answered as the drug asks (`stop_depth`). Protects a patient whose drug
+    may be stopped from losing it because a computer hung. Harm: boluses are closed until the
+    program is applied again. Longest denial: until then. Way out: apply again.
     """
     lost_host = cause.code == "owner-lost"
-    return "hold" if lost_host and hello.identity.family == itp.FAMILY else "policy"
+    if lost_host and hello.identity.family == itp.FAMILY:
+        return "hold"
+    return stop_depth(cause, program)
 
 
-def rescue(hello: Hello, cause: Alarm, say: Callable[[str], None]) -> bool:
+def rescue(
+    hello: Hello, cause: Alarm, program: PumpProgram | None, say: Callable[[str], None]
+) -> bool:
     """SR-53: ends the owner and brings its device to the safe state; whether that was seen.
 
     Protects from an output that nobody drives any more. Harm: a run that only stood still for
@@ -62,7 +68,7 @@ def rescue(hello: Hello, cause: Alarm, say: Callable[[str], None]) -> bool:
     """
     say(f"HIGH {cause.code} ({cause.requirement}): {cause.text}")
     end_owner(hello.owner)
-    depth = depth_for(hello, cause)
+    depth = depth_for(hello, cause, program)
     try:
         with _locked(hello):
             sample = asyncio.run(_stopped(hello, depth))

@@ -16,7 +16,7 @@ from safety.alarm_table import Priority, kind_of
 from safety.alarms import Alarm, is_news, sounding
 from safety.events import Cleared, Event, Metered
 from safety.journal import JournalError, read_chain
-from safety.monitor import must_stop
+from safety.monitor import must_stop, stop_depth
 from safety.monitor_readings import PumpReading
 
 T = TypeVar("T")
@@ -188,7 +188,8 @@ class Watch:
         if reason is None or not self._acts or self.stopped_for is not None:
             return None
         self.stopped_for = reason
-        return self._begin(self._controller.stop("policy"))
+        depth = stop_depth(reason, self._controller.state.last_verified)
+        return self._begin(self._controller.stop(depth))
 
     def _sound_again(self) -> None:
         controller, now = self._controller, self._controller.link_time()

@@ -6,6 +6,7 @@ told, and a judge that granted too much. A pump's meters are judged in `monitor_
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from device_profiles.formulary import StopPolicy
 from device_profiles.notation import write_current
@@ -16,7 +17,7 @@ from safety.alarms import Alarm, by_priority
 from safety.fold import PROGRAMMING
 from safety.granted import Granted
 from safety.monitor_readings import StimulatorReading
-from safety.outputs import Stimulation
+from safety.outputs import PumpProgram, Stimulation
 
 OPEN_AFTER = Milliseconds(30_000)
 """How long an outcome may stay unknown; link time: all questions of a session take 5 s at most."""
@@ -42,6 +43,20 @@ def must_stop(alarms: Iterable[Alarm]) -> Alarm | None:
     program again. Way out: look, apply again.
     """
     return next((alarm for alarm in by_priority(alarms) if kind_of(alarm.code).stops), None)
+
+
+def stop_depth(cause: Alarm, program: PumpProgram | None) -> Literal["policy", "flow"]:
+    """SR-30: how deep a stop goes that a monitor asks for: by the drug, and by why.
+
+    On evidence of too much an opioid's flow is halted: too much of it stops breath, while its
+    withdrawal is survived. A drug whose stopping can kill keeps its basal. Protects from an excess
+    without bound. Harm: withdrawal, after hours. Longest denial: until a person has applied the
+    program again, which nothing refuses. Way out: look, apply again. Source: domain 2.8.
+    """
+    too_much = kind_of(cause.code).stops
+    if too_much and program is not None and program.stop_policy == "hold-basal":
+        return "flow"
+    return "policy"
 
 
 # --- a stimulator ----------------------------------------------------------------------------

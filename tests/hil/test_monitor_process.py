@@ -32,10 +32,15 @@ from cli_bench import (
 )
 from filelock import FileLock
 
+from device_profiles.formulary import StopPolicy
+from device_profiles.quantities import Milliseconds
 from hil import monitor_process, monitor_rescue
+from hil.check import check_file
 from hil.monitor_line import SILENT_S, Hello
 from safety.alarms import Alarm
+from safety.commands import ProgramPump
 from safety.events import DeviceIdentity
+from safety.outputs import PumpProgram
 
 pytestmark = pytest.mark.real_clock
 
@@ -247,7 +252,7 @@ def test_after_a_rescue_the_device_is_free_at_once_for_the_next_run(tmp_path: Pa
 
 
 @pytest.mark.requirement("SR-54")
-def test_a_pump_that_runs_free_is_stopped_by_its_policy_within_seconds(tmp_path: Path) -> None:
+def test_an_opioids_pump_that_runs_free_is_halted_within_seconds(tmp_path: Path) -> None:
     with simulator(tmp_path, "pump", "at: 4 s, fault: free_flow") as device:
         with started(tmp_path, device, INFUSION) as run:
             run.until_it_says("HIGH free-flow")
@@ -258,22 +263,26 @@ def test_a_pump_that_runs_free_is_stopped_by_its_policy_within_seconds(tmp_path:
         assert answer.code == 6
         assert "stopped by the monitor: free-flow" in answer.out
         assert "neuraxis monitor: HIGH free-flow" in answer.err
-        assert state(device) == "held"
+        assert state(device) == "halted"
 
 
 @pytest.mark.requirement("SR-54")
-@pytest.mark.parametrize("policy", ["hold-basal", "may-stop"])
-def test_a_pump_that_over_delivers_is_stopped_by_its_drugs_policy_and_the_run_ends_with_code_5(
-    tmp_path: Path, policy: str
+@pytest.mark.parametrize(
+    ("file", "ends"),
+    [("infusion", "halted"), ("ziconotide", "halted"), ("baclofen", "held")],
+    ids=["an opioid", "a drug that may stop", "a drug whose stopping can kill"],
+)
+def test_a_pump_that_over_delivers_is_stopped_as_its_drug_asks_and_the_run_ends_with_code_5(
+    tmp_path: Path, file: str, ends: str
 ) -> None:
-    file = INFUSION if policy == "hold-basal" else ziconotide(tmp_path)
+    path = ziconotide(tmp_path) if file == "ziconotide" else INFUSION.with_stem(file)
     fault = "at: 60 s, fault: over_delivery"
     with simulator(tmp_path, "pump", fault, speed=120) as device:
-        with running(tmp_path, "run", "run", file, "--device", device.url, "--yes") as run:
+        with running(tmp_path, "run", "run", path, "--device", device.url, "--yes") as run:
             answer = run.end()
         assert answer.code == 5, answer
         assert "HIGH over-delivery" in answer.out
-        assert state(device) == ("held" if policy == "hold-basal" else "halted")
+        assert state(device) == ends
 
 
 # --- what it is made of --------------------------------------------------------------------------
@@ -440,7 +449,7 @@ def test_a_device_that_cannot_be_reached_is_told_at_once_and_noted_for_the_next_
 ) -> None:
     monkeypatch.setattr(monitor_rescue, "LINK_PATIENCE_S", 0.0)
     said: list[str] = []
-    assert not monitor_rescue.rescue(_alone(tmp_path), LOST, said.append)
+    assert not monitor_rescue.rescue(_alone(tmp_path), LOST, None, said.append)
     assert "the stop could not be confirmed" in said[-1]
     assert "Go to the device" in said[-1]
     (note,) = tmp_path.glob("*.json")
@@ -456,10 +465,16 @@ def test_a_device_that_has_a_new_owner_already_is_left_to_it(
     said: list[str] = []
     with FileLock(tmp_path / "x.lock"):
         other = _alone(tmp_path, str(tmp_path / "x.lock"))
-        assert not monitor_rescue.rescue(other, LOST, said.append)
+        assert not monitor_rescue.rescue(other, LOST, None, said.append)
     assert "another process has taken charge" in said[-1]
     (note,) = tmp_path.glob("*.json")
     assert json.loads(note.read_text("utf-8"))["depth"] is None
+
+
+def pump_program(policy: StopPolicy) -> PumpProgram:
+    command = check_file(INFUSION, None, Milliseconds(0)).command
+    assert isinstance(command, ProgramPump)
+    return replace(command.program, stop_policy=policy)
 
 
 @pytest.mark.requirement("SR-30")
@@ -468,9 +483,13 @@ def test_a_lost_host_never_takes_the_basal_and_evidence_of_too_much_follows_the_
     pump = _alone(Path())
     stimulator = replace(pump, identity=replace(pump.identity, family="scs"))
     too_much = Alarm("over-delivery", "HIGH", "SR-54", "")
-    assert monitor_rescue.depth_for(pump, LOST) == "hold"
-    assert monitor_rescue.depth_for(pump, too_much) == "policy"
-    assert monitor_rescue.depth_for(stimulator, LOST) == "policy"
+    opioid = pump_program("hold-basal")
+    for program in (None, opioid, pump_program("never-stop")):
+        assert monitor_rescue.depth_for(pump, LOST, program) == "hold"
+        assert monitor_rescue.depth_for(stimulator, LOST, program) == "policy"
+    assert monitor_rescue.depth_for(pump, too_much, opioid) == "flow"
+    assert monitor_rescue.depth_for(pump, too_much, pump_program("never-stop")) == "policy"
+    assert monitor_rescue.depth_for(pump, too_much, None) == "policy"
 
 
 @pytest.mark.requirement("SR-56")

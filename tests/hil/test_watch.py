@@ -81,9 +81,7 @@ def board(controller: AnyController) -> list[tuple[str, str, bool]]:
 
 @pytest.mark.requirement("SR-54")
 @pytest.mark.requirement("SR-55")
-async def test_free_flow_sounds_with_the_first_reading_and_the_pump_is_stopped_by_its_policy() -> (
-    None
-):
+async def test_free_flow_sounds_with_the_first_reading_and_an_opioids_pump_is_halted() -> None:
     async with road("pump") as bench, watched(bench) as (controller, watch):
         await for_a_while(watch, 10)
         bench.runner.inject("free_flow")
@@ -94,7 +92,7 @@ async def test_free_flow_sounds_with_the_first_reading_and_the_pump_is_stopped_b
         assert raised.at.fast - begun <= POLL, "it is raised with the reading that shows it"
         assert watch.stopped_for is not None
         assert watch.stopped_for.code == "free-flow"
-        assert bench.device.machine.firmware.memory.state == "held"
+        assert bench.device.machine.firmware.memory.state == "halted"
         assert controller.stopped.is_set()
         assert ("free-flow", "HIGH", False) in board(controller)
         with suppress(Uncertain):  # it runs on, whatever is done
@@ -116,8 +114,8 @@ async def test_a_bolus_that_nobody_asked_for_is_ended_by_a_watch_that_acts_and_t
         (alarm,) = [one for one in bench.alarms if one.code == "delivery-without-intent"]
         assert "0xbad" in alarm.text
         assert (firmware.body.bolus("host") is None) is acts
-        assert (firmware.memory.state == "held") is acts
-        assert [event.depth for event in bench.told(Stopped)] == (["policy"] if acts else [])
+        assert (firmware.memory.state == "halted") is acts
+        assert [event.depth for event in bench.told(Stopped)] == (["flow"] if acts else [])
         assert controller.state.full_until > 0, "nobody knows what the windows hold"
 
 
@@ -317,7 +315,7 @@ async def test_a_run_whose_pump_over_delivers_is_stopped_by_the_monitor_and_is_a
         assert any(
             said.startswith("stopped by the monitor: over-delivery") for said in display.said
         )
-        assert [event.depth for event in bench.told(Stopped)] == ["policy", "hold"]
+        assert [event.depth for event in bench.told(Stopped)] == ["flow", "hold"]
 
 
 @pytest.mark.requirement("SR-55")

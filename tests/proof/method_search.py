@@ -16,7 +16,7 @@ from .worlds import WORLDS
 
 METHOD = "exhaustive search"
 ABOUT_SECONDS = {"quick": 30, "full": 240}
-STATES = {"quick": 10_000, "full": 300_000}
+STATES = {"quick": 10_000, "full": 200_000}
 """In each world."""
 MOST = 60_000
 """In each world that is searched for a planted bug."""

@@ -1,4 +1,4 @@
-"""The proofs of the kernel in a tiny form, with a handful of their planted bugs, so they stay sharp."""
+"""The proofs of the kernel in a tiny form, and a handful of their planted bugs: they stay sharp."""
 
 import io
 from collections.abc import Iterator
@@ -116,7 +116,8 @@ def test_the_twin_finds_a_planted_bug_and_a_short_life_that_shows_it(
 
 def test_the_numbers_that_the_proofs_write_down_again_are_those_of_the_bench_pump() -> None:
     assert slow_twin.LOCKOUT == pump_world.LOCKOUT == ITP.lockout_min
-    assert (slow_twin.POLL, slow_twin.FLOW_MAX) == (ITP.poll, ITP.flow_max)
+    assert ITP.poll == slow_twin.POLL
+    assert ITP.flow_max == slow_twin.FLOW_MAX
     assert slow_twin.SLACK == DELIVERY_SLACK
 
 

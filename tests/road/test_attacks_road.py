@@ -55,12 +55,16 @@ LARGE = parse_mass("0.15 mg")
 # --- tools ---------------------------------------------------------------------------------------
 
 
-@cache
-def stronger() -> InfusionTherapy:
-    """The example at 20 mg/mL, the second fill, its line still full of 10 mg/mL."""
-    therapy = read_therapy(ROOT / "examples" / "bridge.yaml").therapy
-    assert isinstance(therapy, InfusionTherapy)
-    return replace(therapy, fill=replace(therapy.fill, at_ms=SECOND_FILL))
+def of_strength(strength: str) -> InfusionTherapy:
+    """The example's dose in another strength of its drug."""
+    (drug,) = infusion().drugs
+    concentration = parse_concentration(strength)
+    vials = tuple(replace(vial, concentration=concentration) for vial in infusion().fill.vials)
+    return replace(
+        infusion(),
+        drugs=(replace(drug, concentration=concentration),),
+        fill=replace(infusion().fill, vials=vials),
+    )
 
 
 def filled(
@@ -137,125 +141,65 @@ def another_host(bench: Road) -> None:
     """From here on hosts keep their journal elsewhere, and know nothing of the other one."""
     bench.disk, bench.anchor = MemoryDisk(), MemoryAnchor()
 
-# --- 1
-async def test_stale_refill() -> None:
+async def test_other_stim() -> None:
+    from road_bench import apply as put, REASON
+    async with road("stimulator") as bench:
+        s = await bench.stimulator()
+        await put(s)
+        await s.measure()
+        bench.runner.inject("wrong_serial")
+        bench.device.machine.firmware.memory.boot -= 1
+        bench.runner.inject("reset")
+        for _ in range(2):
+            print(await failure(s.start(s.program_named("walking"))))
+        await rise(1)
+        print(bench.told(Connected)[-1].identity.serial, bench.device.machine.identity.serial, bench.device.done("start of"))
+
+async def test_lower_reopen() -> None:
+    from road_bench import apply as put, REASON, kept_alive
+    async with road("stimulator") as bench:
+        s = await bench.stimulator()
+        await put(s)
+        await s.measure()
+        await s.start(s.program_named("walking"))
+        async with kept_alive(s):
+            await rise(5)
+            lost = []
+            def swallow(m):
+                if isinstance(m, (SetAmplitude, Open)) and not any(type(m) is type(x) for x in lost):
+                    lost.append(m)
+                    return True
+                return False
+            bench.link.swallow = swallow
+            raising = asyncio.ensure_future(failure(s.set_amplitude(1, 4300)))
+            await rise(0.6)
+            print("raise", await raising)
+            await rise(5)
+            sample = await s.sample()
+            print(sample.state, sample.values)
+
+async def test_unknown_ends() -> None:
     async with road("pump") as bench:
         pump = await bench.pump()
         await apply(pump, infusion())
-        await pump.close()
-        first = bench.disk, bench.anchor
-        another_host(bench)
-        await rise(10 * 86_400)
-        pump = await bench.pump()
-        await apply(pump, filled(stronger(), withdrawn=reservoir(bench), line="10 mg/mL"))
-        await rise(10 * 86_400)
-        await pump.close()
-        bench.disk, bench.anchor = first
-        pump = await bench.pump()
-        back = filled(infusion(), THIRD_FILL, withdrawn=reservoir(bench))
-        error = await failure(apply(pump, back))
-        print("refused", error)
-        print("most in a day", await most_in(bench, DAY, 2 * DAY, HOUR) / 1e12, "of 4")
-
-
-async def test_stale_rate() -> None:
-    async with road("pump") as bench:
-        pump = await bench.pump()
-        await apply(pump, infusion())
-        await pump.close()
-        first = bench.disk, bench.anchor
-        another_host(bench)
-        low = replace(infusion(), basal=(BasalStep(infusion().basal[0].start, FemtogramsPerDay(500_000_000_000)),), patient_bolus=None)
-        pump = await bench.pump()
-        await apply(pump, low, Override(("SR-06",), "a", "b"))
-        await rise(10 * 86_400)
-        await pump.close()
-        bench.disk, bench.anchor = first
-        pump = await bench.pump()
-        print("refused", await failure(apply(pump, infusion())))
-
-
-async def test_stale_rate2() -> None:
-    low = replace(infusion(), basal=(BasalStep(infusion().basal[0].start, FemtogramsPerDay(500_000_000_000)),), patient_bolus=None)
-    async with road("pump") as bench:
-        pump = await bench.pump()
-        await apply(pump, low)
-        await pump.close()
         first = bench.disk, bench.anchor
         another_host(bench)
         pump = await bench.pump()
-        for m in (100,):
-            await apply(pump, infusion(), Override(("SR-06","SR-59"), "a", "b"))
         await pump.close()
+        mine = bench.disk, bench.anchor
+        await rise(2*86400)
         bench.disk, bench.anchor = first
         pump = await bench.pump()
-        await pump.stop("flow")
-        print("resume refused", await failure(apply(pump, infusion())))
-
-
-async def test_fresh_journal() -> None:
-    async with road("pump") as bench:
-        pump = await bench.pump()
-        await apply(pump, infusion())
-        await rise(10 * 86_400)
-        bench.runner.inject("battery_reset")
-        another_host(bench)
-        pump = await bench.pump()
-        print("state", pump.state.full_until, pump.state.last_verified)
-        print("apply", await failure(apply(pump, unprimed(infusion()))))
-        before = tip(bench)
-        try:
-            _, prime = await pump.prime_of_fill(parse_duration("40 min"))
-            print("prime", await failure(pump.prime(prime)))
-        except Exception as e:
-            print("exc", e)
-        await rise(3600)
-        print((tip(bench) - before) / 1e12)
-
-
-async def test_fresh2() -> None:
-    async with road("pump") as bench:
-        pump = await bench.pump()
-        await apply(pump, infusion())
-        await rise(10 * 86_400)
-        seen = [(bench.device.t_ms, tip(bench))]
+        start = tip(bench)
         assert firmware(bench).press()
-        await rise(11*60)
-        await pump.bolus(LARGE, OVER)
-        await rise(3*60)
-        bench.runner.inject("battery_reset")
-        another_host(bench)
-        pump = await bench.pump()
-        print("apply", await failure(apply(pump, infusion())))
-        print("bolus", await failure(pump.bolus(LARGE, OVER)))
-        await rise(3*60)
-        seen.append((bench.device.t_ms, tip(bench)))
-        print("in hour", largest_of(seen, HOUR)/1e12, seen)
-
-
-async def test_fresh3() -> None:
-    async with road("pump") as bench:
-        pump = await bench.pump()
-        await apply(pump, filled(stronger()))
-        await rise(10 * 86_400)
-        bench.runner.inject("battery_reset")
-        another_host(bench)
-        pump = await bench.pump()
-        print("apply", await failure(apply(pump, filled(infusion(), THIRD_FILL, reservoir(bench)))))
-        print("most in a day", await most_in(bench, DAY, 2 * DAY, HOUR) / 1e12, "of 4")
-
-
-async def test_midbridge() -> None:
-    async with road("pump") as bench:
-        pump = await bench.pump()
-        await apply(pump, filled(stronger()))
-        await rise(10 * 86_400)
-        await apply(pump, filled(infusion(), THIRD_FILL, reservoir(bench), "20 mg/mL"))
-        await rise(3600)
+        await rise(601)
+        print(await failure(pump.bolus(LARGE, OVER)))
+        await rise(121)
         await pump.close()
-        bench.runner.inject("battery_reset")
-        await rise(6 * 86_400)
+        bench.disk, bench.anchor = mine
         pump = await bench.pump()
-        print(pump.state.line_moves, pump.now())
-        print("apply", await failure(apply(pump, filled(infusion(), THIRD_FILL))))
-        print("most in a day", await most_in(bench, DAY, 2 * DAY, HOUR) / 1e12, "of 4")
+        print(pump.now(), pump.state.full_until)
+        print(await failure(apply(pump, infusion())))
+        print(await failure(pump.bolus(LARGE, OVER)))
+        await rise(121)
+        print((tip(bench)-start)/1e12)
