@@ -6,7 +6,7 @@ UPGRADE ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check prove prove-quick lock bench clean
+.PHONY: help demo test coverage check prove prove-quick lock bench clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile
@@ -16,6 +16,9 @@ demo: $(STAMP) ## two simulated devices, two therapies, one refusal; ends by its
 
 test: $(STAMP) ## the whole test suite
 	@$(BIN)/python -m pytest -n auto
+
+coverage: $(STAMP) ## every branch of the judge is walked by a test
+	@$(BIN)/python -m pytest -q -n auto tests/safety --cov --cov-report=term
 
 check: $(STAMP) ## style, types, import contracts, requirements and their tests, lock file
 	@echo "ruff:      lint"
@@ -45,7 +48,7 @@ bench: $(STAMP) ## speed, as ratios against the bare libraries
 	@$(BIN)/python -m benchmarks
 
 clean: ## remove .venv, caches and build products
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Made once, and again when the lock or the project changes. PYTHON=python3.N picks the Python.

@@ -120,12 +120,16 @@ class Controller(KnownDevice, Generic[P, C]):
         stops = self.session.lowerings
         content = self._content(command, patient, await self.read_back())
         confirm(digest, content, Milliseconds(self._clock.wall_ms()))
-        stops += await self._prepare_programming()
+        epoch = self.state.epoch
+        if prepared := await self._prepare_programming():
+            epoch = self.state.epoch  # its own stop is part of what was confirmed
+        stops += prepared
         return await self.carry_out(
             await self.with_evidence(command),
             patient,
             override,
             stops=stops,
+            epoch=epoch,
             proof=lambda: self._read_back_equals(content.outputs),
         )
 
@@ -162,12 +166,14 @@ class Controller(KnownDevice, Generic[P, C]):
         *,
         live: bool = False,
         stops: int | None = None,
+        epoch: int | None = None,
         proof: Callable[[], Awaitable[bool]] | None = None,
     ) -> Result:
         """Judges, records, sends and settles one command.
 
         ``stops`` is the session's count of lowerings when the person asked, now unless told: a
-        stop or a lowering since then voids the command. ``proof`` is a last question to the
+        stop or a lowering since then voids the command, and so does any change of state since the
+        ``epoch`` in which it was approved. ``proof`` is a last question to the
         device that must be answered with yes. Raises Refused, DeviceFault, Uncertain, LinkError.
         A cancelled caller leaves the intent unsettled: it counts as delivered until the device
         has been asked.
@@ -175,7 +181,9 @@ class Controller(KnownDevice, Generic[P, C]):
         stops = self.session.lowerings if stops is None else stops
         if command.kind in NEEDS_FRESH_STATE:
             await self._notice(await self.sample())
-        ask = Ask(self.now(), self._settings.new_id(), command, patient, override, self._seen)
+        ask = Ask(
+            self.now(), self._settings.new_id(), command, patient, override, self._seen, epoch
+        )
         clearance = await self.gate.ask(ask)
         procedure = self._driver.procedure(clearance.intent)
 

@@ -96,6 +96,7 @@ class Session:
         self._catalogue = catalogue
         self._new_session = new_session
         self._session = 0
+        self._serial: str | None = None
         self._sequence = 0
         self._waiting: dict[int, asyncio.Future[Reply | None]] = {}
         self._decoder = FrameDecoder()
@@ -134,10 +135,22 @@ class Session:
                 f"{self.url}: {identity.serial} speaks protocol {identity.protocol}, this host "
                 f"speaks {PROTOCOL_VERSION}; nothing was sent but the question who it is"
             )
+        self._serial = identity.serial
         return identity
 
     async def open(self) -> None:
-        """Opens a session: frames of earlier conversations are refused from here on."""
+        """Opens a session: frames of earlier conversations are refused from here on.
+
+        On a line on which one was open before, the device is asked who it is once more (SR-25): a
+        plug may have been moved meanwhile. Raises DeviceFault when another one answers.
+        """
+        if self._session and self._serial is not None:
+            again = await self._ask(Identify(), Identity)
+            if again.serial != self._serial:
+                raise DeviceFault(
+                    f"{self.url}: {again.serial} answers where {self._serial} was: nothing more "
+                    "was sent but the question who it is; connect again"
+                )
         self._session = self._new_session()
         await self._ask(Open(self._session), Opened)
 

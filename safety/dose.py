@@ -143,7 +143,7 @@ def _envelope(
     programs: Sequence[tuple[PumpProgram, NanogramsPerMillilitre]],
 ) -> tuple[FlowStep, ...]:
     """A day on the UTC clock on which the largest of several basals flows, in fg/day."""
-    days = [_utc_day(program, concentration) for program, concentration in programs]
+    days = [utc_day(program, concentration) for program, concentration in programs]
     if len(days) == 1:
         return days[0]
     starts = sorted({step.start for day in days for step in day})
@@ -153,7 +153,7 @@ def _envelope(
     )
 
 
-def _utc_day(program: PumpProgram, concentration: NanogramsPerMillilitre) -> tuple[FlowStep, ...]:
+def utc_day(program: PumpProgram, concentration: NanogramsPerMillilitre) -> tuple[FlowStep, ...]:
     """A basal by the minutes of the UTC day, each flow times the concentration."""
     steps = (
         FlowStep(

@@ -7,6 +7,7 @@ from safety.alarms import Pause, with_cleared, with_looked, with_raised
 from safety.commands import CommandKind, Instant
 from safety.doubt import Reservation, begun_by, counted, proved_nothing
 from safety.events import (
+    Cleared,
     Connected,
     Counted,
     Found,
@@ -28,10 +29,12 @@ from safety.outputs import (
     StimulatorProgram,
 )
 from safety.state import (
+    UNPLANNED_DELIVERY,
     Alert,
     Impedances,
     LineMove,
     PassedRule,
+    PastProgram,
     StandingWaiver,
     State,
     past_programs_after,
@@ -45,6 +48,7 @@ STARTS: tuple[CommandKind, ...] = (*PROGRAMMING, "start-stimulation")
 ALERTS_KEPT = Milliseconds(10 * MINUTE_MS)
 """How far back alarms followed by a start are counted (SR-35) [Open PCA R6.5.0(18): 10 min]."""
 FILLS_KEPT = 64
+IDS_KEPT = 256
 
 NEEDS_A_LOOK = ("motor-stall", "occlusion")
 """Alarms after which something may sit under pressure or undelivered: no bolus on top of it."""
@@ -54,14 +58,6 @@ FROM_ZERO = ENDS_OUTPUT | {"battery-low"}
 """Alarms that may have ended an output which is found off: the next start then begins at zero."""
 FOUND_OFF = "found off"
 """The depth of a stop that nobody sent: the device showed its output to be off by itself."""
-UNPLANNED_DELIVERY = (
-    "delivery-without-intent",
-    "free-flow",
-    "odometer-fell",
-    "over-delivery",
-    "over-limit",
-)
-"""Alarms after which nobody knows what a window holds."""
 ONE_TIME = ("SR-06", "SR-12", "SR-13", "SR-18", "SR-19", "SR-44", "SR-59")
 """Rules about a change itself: what was let pass is over once the change is done."""
 
@@ -110,6 +106,7 @@ def intended(state: State, event: Intended) -> State:
         state,
         epoch=state.epoch + 1,
         unsettled=(*state.unsettled, event),
+        ids=(*state.ids, event.id)[-IDS_KEPT:],
         passed=passed,
     )
     if event.latest_end is None:
@@ -191,12 +188,11 @@ def _delivered(state: State, intent: Intended, at: Instant) -> State:
                 state,
                 pump_program=program,
                 last_verified=program,
-                held=False,
+                held=intent.id in state.overtaken,
                 unknown_program=False,
                 past_programs=past_programs_after(state, at),
-                known_drugs=tuple(
-                    dict.fromkeys((*state.known_drugs, *(drug.name for drug in program.drugs)))
-                ),
+                known_drugs=tuple(drug.name for drug in program.drugs),
+                full_until=_a_day_from(at) if state.unknown_program else state.full_until,
                 pump_limits=intent.limits,
                 timezone=intent.timezone,
                 patient=intent.patient,
@@ -243,6 +239,17 @@ def device_counted(state: State, event: Counted) -> State:
     )
 
 
+def _lost_on_the_way(state: State, event: Unverified) -> tuple[PastProgram, ...]:
+    """What an intent that is no longer asked about may have put into the pump for a while."""
+    return tuple(
+        PastProgram(output, event.at.slow)
+        for intent in state.unsettled
+        if intent.id == event.id
+        for output in intent.outputs
+        if isinstance(output, PumpProgram)
+    )
+
+
 def unverified(state: State, event: Unverified) -> State:
     """No program counts as verified: nothing starts and no bolus is given until one is applied."""
     return replace(
@@ -252,7 +259,7 @@ def unverified(state: State, event: Unverified) -> State:
         programs=(),
         running=None,
         pump_program=None,
-        past_programs=past_programs_after(state, event.at),
+        past_programs=(*_lost_on_the_way(state, event), *past_programs_after(state, event.at)),
         pump_limits=None,
         unknown_program=event.delivers,
         full_until=_a_day_from(event.at) if event.delivers else state.full_until,
@@ -276,7 +283,14 @@ def stopped(state: State, event: Stopped) -> State:
     running = None if event.confirmed else state.running
     by_itself = event.depth == FOUND_OFF
     from_zero = _why_from_zero(state) if by_itself else state.from_zero
-    return replace(state, running=running, from_zero=from_zero, held=True, epoch=state.epoch + 1)
+    return replace(
+        state,
+        running=running,
+        from_zero=from_zero,
+        held=True,
+        overtaken=tuple(intent.id for intent in state.unsettled),
+        epoch=state.epoch + 1,
+    )
 
 
 def measured(state: State, impedances: Impedances) -> State:
@@ -302,9 +316,15 @@ def raised(state: State, event: Raised) -> State:
     return state
 
 
-def cleared(state: State, code: str) -> State:
-    """The condition of an alarm is over."""
-    return replace(state, alarms=with_cleared(state.alarms, code))
+def cleared(state: State, event: Cleared) -> State:
+    """The condition of an alarm is over; what it delivered unasked lies in windows for a day."""
+    stood = any(one.alarm.code == event.code and not one.over for one in state.alarms)
+    unplanned = stood and event.code in UNPLANNED_DELIVERY
+    return replace(
+        state,
+        alarms=with_cleared(state.alarms, event.code),
+        full_until=_a_day_from(event.at) if unplanned else state.full_until,
+    )
 
 
 def paused(state: State, event: Paused) -> State:
@@ -313,8 +333,17 @@ def paused(state: State, event: Paused) -> State:
 
 
 def looked(state: State, event: Looked) -> State:
-    """A person has looked: what is over goes from the board, boluses are open again."""
-    return replace(state, attention=None, alerts=(), alarms=with_looked(state.alarms))
+    """A person has looked: what is over goes from the board, boluses are open again.
+
+    Unless the very alarm that asks for a look still stands.
+    """
+    stands = any(one.alarm.code == state.attention and not one.over for one in state.alarms)
+    return replace(
+        state,
+        attention=state.attention if stands else None,
+        alerts=(),
+        alarms=with_looked(state.alarms),
+    )
 
 
 def latched(state: State, event: Latched) -> State:

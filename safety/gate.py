@@ -118,7 +118,8 @@ class Gate:
             receipt = await self._commit(effect.event)
             if receipt is not None:
                 return receipt
-            effect = self._judged(ask)
+            # Nothing but the latch has changed since it was approved, and that was just now.
+            effect = self._judged(replace(ask, epoch=None))
         if isinstance(effect, Continue):
             self._state, _ = step(self._state, effect.intent)
             return effect
@@ -139,6 +140,17 @@ class Gate:
         is_alarm = isinstance(event, Raised)
         if is_alarm:
             self._perform(step(self._state, event)[1], event.at)
+        taking = self._take_in(event, is_alarm=is_alarm)
+        if not self._turn.locked():
+            await taking
+            return
+        # Whoever is cancelled while it waits for its turn has seen it happen all the same.
+        cancelled, taken = await _to_its_end(asyncio.ensure_future(taking))
+        taken.result()
+        if cancelled is not None:
+            raise cancelled
+
+    async def _take_in(self, event: Event, *, is_alarm: bool) -> None:
         async with self._turn:
             self._state, effects = step(self._state, event)
             if not is_alarm:
@@ -287,14 +299,7 @@ class Gate:
         self, work: Callable[[], T]
     ) -> tuple[asyncio.CancelledError | None, asyncio.Future[T]]:
         """Does blocking work to its end, come what may; a cancellation is handed back after it."""
-        working = asyncio.ensure_future(self._worker.offload(work))
-        cancelled: asyncio.CancelledError | None = None
-        while not working.done():
-            try:
-                await asyncio.wait({working})
-            except asyncio.CancelledError as error:
-                cancelled = error
-        return cancelled, working
+        return await _to_its_end(asyncio.ensure_future(self._worker.offload(work)))
 
     # --- latching and alarms ------------------------------------------------------------------
 
@@ -336,3 +341,16 @@ def _refusal(effects: tuple[Effect, ...]) -> Refused:
     needs = "refused" if hard else "needs a reason (--override RULE --reason TEXT)"
     more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
     return Refused(f"{needs}: {first.rule}, {first.message}{more}", findings)
+
+
+async def _to_its_end(
+    working: asyncio.Future[T],
+) -> tuple[asyncio.CancelledError | None, asyncio.Future[T]]:
+    """Awaits work come what may; a cancellation that came meanwhile is handed back."""
+    cancelled: asyncio.CancelledError | None = None
+    while not working.done():
+        try:
+            await asyncio.wait({working})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled, working

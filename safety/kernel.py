@@ -6,6 +6,7 @@ as decided, so that a later version of the rules cannot forget a dose by judging
 """
 
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from device_profiles.diagnostics import Finding
 from device_profiles.quantities import Milliseconds
@@ -57,12 +58,15 @@ from safety.rules_line import (
     keeps_the_line,
 )
 from safety.rules_open import (
+    judge_approval,
     judge_attention,
     judge_cycle,
     judge_fresh,
+    judge_id,
     judge_latch,
     judge_mri,
     judge_override,
+    judge_patient,
     judge_unsettled,
     judge_waivers,
     passed_rules,
@@ -92,6 +96,7 @@ from safety.state import (
     in_therapy_time,
     programs_in_window,
     reservations_at,
+    windows_full_until,
 )
 
 
@@ -99,7 +104,8 @@ from safety.state import (
 class Ask:
     """A request for therapy, to be judged at an instant.
 
-    ``seen`` is when the device last told its state, on the fast clock; ``None``: never.
+    ``seen`` is when the device last told its state, on the fast clock; ``None``: never. ``epoch``
+    is that of the state in which a person approved it; ``None`` where nothing was approved.
     """
 
     at: Instant
@@ -108,6 +114,7 @@ class Ask:
     patient: str
     override: Override | None = None
     seen: Milliseconds | None = None
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +186,7 @@ def step(state: State, event: Ask | Event) -> tuple[State, tuple[Effect, ...]]:
         case Raised():
             return fold.raised(state, event), (Sound(event.alarm),)
         case Cleared():
-            return fold.cleared(state, event.code), ()
+            return fold.cleared(state, event), ()
         case Paused():
             return fold.paused(state, event), ()
         case Looked():
@@ -192,6 +199,8 @@ def step(state: State, event: Ask | Event) -> tuple[State, tuple[Effect, ...]]:
             return replace(state, epoch=state.epoch + 1), ()
         case Latched():
             return fold.latched(state, event), ()
+        case _:
+            assert_never(event)
 
 
 def continues(state: State, command: Command, now: Instant) -> bool:
@@ -228,11 +237,12 @@ def judge(state: State, ask: Ask) -> tuple[Finding, ...]:
         case ProgramPump():
             first = any(drug.name not in state.known_drugs for drug in command.program.drugs)
             findings += _review(state, command, first_program=first)
+            findings += judge_patient(state.patient, ask.patient)
             findings += _judge_pump_change(state, command, ask.at)
         case GiveBolus() | Prime():
             findings += _judge_bolus(state, command, ask.at)
         case _:
-            findings += _judge_stimulator(state, ask)
+            findings += _judge_stimulator(state, command, ask.at)
     return _unique([one for one in findings if not _is_waived(state, command, one, ask.at)])
 
 
@@ -283,7 +293,7 @@ def _judge_pump_change(state: State, command: ProgramPump, now: Instant) -> list
         command.program, state.pump_program
     )
     return [
-        *(judge_unknown_past(state.full_until, now, "basal") if rises else ()),
+        *(judge_unknown_past(windows_full_until(state, now), now, "basal") if rises else ()),
         *judge_bridge(in_line, command, state.line_moves, now),
         *judge_change(in_line, known, command),
         *judge_pump_windows(state.pump_program, known, command.program, limits, held, now),
@@ -304,7 +314,7 @@ def _judge_bolus(state: State, command: GiveBolus | Prime, now: Instant) -> list
     held = reservations_at(state, now)
     return [
         *findings,
-        *judge_unknown_past(state.full_until, now, "bolus"),
+        *judge_unknown_past(windows_full_until(state, now), now, "bolus"),
         *judge_lockout(held, command.bolus, command.profile, delivery_slack(state), now),
         *judge_bolus_in_state(
             state.pump_program,
@@ -318,8 +328,11 @@ def _judge_bolus(state: State, command: GiveBolus | Prime, now: Instant) -> list
     ]
 
 
-def _judge_stimulator(state: State, ask: Ask) -> list[Finding]:
-    command, now = ask.command, ask.at
+def _judge_stimulator(
+    state: State,
+    command: ProgramStimulator | StartStimulation | ChangeAmplitude | MeasureImpedance,
+    now: Instant,
+) -> list[Finding]:
     match command:
         case ProgramStimulator():
             return [
@@ -348,13 +361,19 @@ def _judge_stimulator(state: State, ask: Ask) -> list[Finding]:
             ]
         case MeasureImpedance():
             return judge_impedance_pulses(state.running, command.pulses, command.profile)
-        case ProgramPump() | GiveBolus() | Prime():
-            raise AssertionError("a pump's command is judged elsewhere")
+        case _:
+            assert_never(command)
 
 
 def _answer(state: State, ask: Ask) -> tuple[Effect, ...]:
     findings = judge(state, ask)
-    objections = judge_override(findings, ask.override, state.passed, ask.at)
+    # Going on, or less, is never put off by how often it was asked for (SR-62).
+    passed = () if continues(state, ask.command, ask.at) else state.passed
+    objections = (
+        *judge_id(state.ids, ask.id),
+        *judge_approval(ask.epoch, state.epoch),
+        *judge_override(findings, ask.override, passed, ask.at),
+    )
     if objections:
         return (Record(_rejected(ask, objections), durable=False),)
     intent = _intent(state, ask, passed_rules(findings))
@@ -391,6 +410,8 @@ def _asked_for(command: Command) -> tuple[Output, ...]:
             return (command.bolus,)
         case Prime():
             return (command.prime,)
+        case _:
+            assert_never(command)
 
 
 def _limits_of(command: Command) -> PumpLimits | None:

@@ -7,7 +7,7 @@ Zero is zero.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, assert_never
 
 from device_profiles.diagnostics import Finding
 from device_profiles.formulary import Formulary, FormularyEntry
@@ -128,6 +128,8 @@ class DrugLimits:
                 return self.per_4_hours
             case "per_day":
                 return self.per_day
+            case _:
+                assert_never(quantity)
 
 
 @dataclass(frozen=True, slots=True)

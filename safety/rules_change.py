@@ -21,6 +21,7 @@ from device_profiles.quantities import (
 )
 from safety.commands import ProgramPump
 from safety.dose import (
+    basal_mass,
     can_be_bounded,
     is_a_day,
     largest_basal,
@@ -63,22 +64,27 @@ def judge_kept(current: PumpProgram | None, command: ProgramPump) -> list[Findin
 def judge_rise(known: Sequence[PumpProgram], command: ProgramPump) -> list[Finding]:
     """SR-06: the most of a day of each drug rises by no more than the drug's step.
 
-    Bridge and button included, against the smallest such of all programs of the last day, so that
-    many small steps are no large one. Beyond the step a reason, beyond twice the step nothing
-    helps. A drug's first program is SR-63's. Protects from a slip of the unit, the period or a key
-    (accidents A1, A6). Harm: a rise that is meant takes a reason, or a way in between. Longest
-    denial: a day, until the smaller program has left it. Way out: smaller steps.
+    Bridge and button included, and the basal alone, against the smallest such of all programs of
+    the last day, so that many small steps are no large one. Beyond the step a reason, beyond twice
+    the step nothing helps. A drug's first program is SR-63's. Protects from a slip of the unit, the
+    period or a key (accidents A1, A6). Harm: a rise that is meant takes a reason, or a way in
+    between. Longest denial: a day, until the smaller program has left it. Way out: smaller steps.
     """
     new = command.program
     if not can_be_bounded(new):
         return []  # SR-16 has refused it
     entries = (command.formulary.find(drug.name) for drug in new.drugs)
+    pairs = [
+        (smallest_day, most_of_a_day, "the most of {} in a day"),
+        (smallest_basal_day, basal_of_a_day, "a day's basal of {}"),
+    ]
     judged = (
-        _judge_up(entry, smallest_day(entry.name, known), new)
+        _judge_up(entry, smallest(entry.name, known), most(entry.name, new), what, new)
         for entry in entries
         if entry is not None  # SR-11 has refused it
+        for smallest, most, what in pairs
     )
-    return [finding for finding in judged if finding is not None]
+    return [finding for finding in judged if finding is not None][:1]
 
 
 def judge_fall(current: PumpProgram | None, command: ProgramPump) -> list[Finding]:
@@ -120,6 +126,21 @@ def smallest_day(name: str, programs: Sequence[PumpProgram]) -> Femtograms | Non
     return min(days, default=None)
 
 
+def basal_of_a_day(name: str, program: PumpProgram) -> Femtograms:
+    """A drug's basal of 24 h, without bridge and button."""
+    return basal_mass(program, concentration_in(program.drugs, name), DAY_MS)
+
+
+def smallest_basal_day(name: str, programs: Sequence[PumpProgram]) -> Femtograms | None:
+    """The smallest day's basal over programs that hold a drug; ``None`` if none does."""
+    days = (
+        basal_of_a_day(name, program)
+        for program in programs
+        if concentration_in(program.drugs, name) and is_a_day(program.basal)
+    )
+    return min(days, default=None)
+
+
 def step_words(old: int, new: int) -> str:
     """A change in per cent of the old amount, away from zero at one decimal: ``+2,300 %``."""
     if old <= 0:
@@ -129,11 +150,12 @@ def step_words(old: int, new: int) -> str:
     return f"{sign}{whole:,}{f'.{tenth}' if tenth else ''} %"
 
 
-def _judge_up(entry: FormularyEntry, old: Femtograms | None, new: PumpProgram) -> Finding | None:
+def _judge_up(
+    entry: FormularyEntry, old: Femtograms | None, dose: Femtograms, what: str, new: PumpProgram
+) -> Finding | None:
     if old is None:
         return None
     share, step = entry.titration.up_share, entry.titration.up_step
-    dose = most_of_a_day(entry.name, new)
     rise = dose - old
     times = max(
         _times(rise * MILLION, share * old) if share is not None else 0,
@@ -143,9 +165,9 @@ def _judge_up(entry: FormularyEntry, old: Femtograms | None, new: PumpProgram) -
         return None
     limits = [f"+{write_portion(share)}"] if share is not None else []
     limits += [f"+{write_mass_rate(step)}"] if step is not None else []
-    what, limit = f"the most of {entry.name} in a day", " and ".join(limits)
+    limit = " and ".join(limits)
     severity: Severity = "soft" if times == 2 else "hard"
-    return _step_finding(what, old, dose, limit, severity, _path_of_most(new))
+    return _step_finding(what.format(entry.name), old, dose, limit, severity, _path_of_most(new))
 
 
 def _judge_down(entry: FormularyEntry, current: PumpProgram, new: PumpProgram) -> Finding | None:

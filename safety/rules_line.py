@@ -118,6 +118,10 @@ def keeps_the_line(
     """
     new = command.program
     still = is_line_still(moves, now) and _left(command) <= 0
+    if new.catheter != old.catheter:
+        return False
+    if new.fill_at_ms == old.fill_at_ms and new.fill_volume != old.fill_volume:
+        return False
     if new.fill_at_ms != old.fill_at_ms:
         return new.primed and new.bridge is None and still
     if old.primed and not new.primed:
@@ -178,7 +182,14 @@ def judge_bridge(
                 "knows what this pump delivered before"
             )
             findings.append(_ask_two("SR-12", "bridge.from", message, "two persons look it up"))
+        elif command.evidence is not None and command.evidence.fill_at_ms not in (
+            0,
+            new.fill_at_ms,
+        ):
+            message = "the pump was filled before, with what nobody here knows: it is in the line"
+            findings.append(_ask_two("SR-12", "drugs", message, "two persons look it up"))
         return findings
+    findings += _judge_same_volumes(current, new)
     if is_same_mix(current.drugs, new.drugs):
         if new.bridge is not None:
             message = f"the pump delivers {mix_words(current.drugs)} already: nothing to bridge"
@@ -188,6 +199,24 @@ def judge_bridge(
     if new.bridge is None:
         return [*findings, _without_bridge(current, command)]
     return [*findings, *_judge_right(current, new.bridge, command)]
+
+
+def _judge_same_volumes(current: PumpProgram, new: PumpProgram) -> list[Finding]:
+    """SR-13: what a prime and a bridge are measured by does not change with an edit of the file."""
+    findings = []
+    if new.catheter != current.catheter and new.bridge is None:
+        message = (
+            f"the catheter was {write_volume(current.catheter)} and is now "
+            f"{write_volume(new.catheter)}: a prime and a bridge would move another volume"
+        )
+        findings.append(_ask_two("SR-13", "catheter.volume", message, "two persons look it up"))
+    if new.fill_at_ms == current.fill_at_ms and new.fill_volume != current.fill_volume:
+        message = (
+            f"the fill of this very date was {write_volume(current.fill_volume)} and is now "
+            f"{write_volume(new.fill_volume)}"
+        )
+        findings.append(_ask_two("SR-13", "fill.volume", message, "two persons look it up"))
+    return findings
 
 
 def _judge_right(current: PumpProgram, bridge: Bridge, command: ProgramPump) -> list[Finding]:

@@ -1,5 +1,6 @@
 """Rules about what lies open: doubt, the journal, people's reasons, a device not looked at."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from safety.commands import Command, Instant, MeasureImpedance, Override
 from safety.events import Intended
 from safety.state import Alert, PassedRule, StandingWaiver
 
-TWO_PERSONS = ("SR-12", "SR-13")
+TWO_PERSONS = ("SR-12", "SR-13", "SR-25")
 """Rules that one person's reason does not pass (domain 2.6: a concentration without a bridge, a
 prime into a line that may hold drug)."""
 OVERRIDES_ALONE = 2
@@ -20,7 +21,7 @@ OVERRIDE_MAX = Milliseconds(7 * DAY_MS)
 ALERTS_MAX = 3
 ALERTS_WITHIN = Milliseconds(10 * MINUTE_MS)
 """Alert, stop, start three times in ten minutes [Open PCA R6.5.0(18)]."""
-LIMIT_RULES = ("SR-04", "SR-05", "SR-06", "SR-61", "SR-63")
+LIMIT_RULES = ("SR-04", "SR-05", "SR-06", "SR-08", "SR-11", "SR-61", "SR-63")
 """Rules against too much: they may ask for a reason before a verified basal, never refuse it."""
 
 
@@ -75,6 +76,44 @@ def judge_mri(*, in_mri: bool) -> list[Finding]:
         return []
     text = "the device was prepared for a magnetic field and nobody has looked at it since"
     return [_hard("SR-34", "device", text, "run `neuraxis mri leave` once it is out of the field")]
+
+
+def judge_patient(known: str | None, patient: str) -> list[Finding]:
+    """SR-25: a pump's next program is for the patient of the one before, or two persons say why.
+
+    Protects from another patient's file, and from totals that begin anew while windows hold doses.
+    Harm: a pump that changes its patient takes two persons. Longest denial: until they are there.
+    Way out: take the right file; name a second person.
+    """
+    if known is None or known == patient:
+        return []
+    text = f"the pump delivers for {known}, and the file is for {patient}"
+    hint = "take the right file, or --override SR-25 --reason TEXT --second USER"
+    return [Finding("SR-25", "soft", "patient", text, patient, known, hint=hint)]
+
+
+def judge_id(ids: Sequence[int], intent_id: int) -> list[Finding]:
+    """SR-20: an id stands for one intent; the same request again is not a second one.
+
+    Protects from a double click and a program that repeats itself. Harm: none. Longest denial:
+    none. Way out: ask anew, which makes a new id and is judged anew.
+    """
+    if intent_id not in ids:
+        return []
+    text = f"the id {intent_id:#x} was used before"
+    return [_hard("SR-20", "id", text, "ask anew")]
+
+
+def judge_approval(approved: int | None, epoch: int) -> list[Finding]:
+    """SR-58: what was approved is void once anything has changed what the device shows.
+
+    Protects from a dose that is right for what a person saw and wrong for what is (two operators).
+    Harm: it has to be approved again. Longest denial: until then. Way out: plan again.
+    """
+    if approved is None or approved == epoch:
+        return []
+    text = "the device's state has changed since this was approved"
+    return [_hard("SR-58", "plan", text, "make a new plan and read it again")]
 
 
 def judge_attention(attention: str | None) -> list[Finding]:
@@ -185,8 +224,7 @@ def _judge_second(rule: str, before: int, override: Override) -> list[Finding]:
             f"not {write_duration(override.valid_for)}"
         )
         findings.append(_hard("SR-57", "override", text))
-    second = (override.second or "").strip()
-    if second and second != override.user.strip():
+    if _person(override.second or "") not in ("", _person(override.user)):
         return findings
     if rule in TWO_PERSONS:
         text = f"one person's reason does not pass {rule}"
@@ -195,6 +233,13 @@ def _judge_second(rule: str, before: int, override: Override) -> list[Finding]:
         text = f"{rule} was passed {before} times within a day: once more needs a second person"
         findings.append(_hard("SR-57", "override", text, "name a second person: --second USER"))
     return findings
+
+
+def _person(name: str) -> str:
+    """A name without what does not tell two people apart: case, spaces, marks, invisible signs."""
+    return "".join(
+        sign for sign in unicodedata.normalize("NFKC", name).casefold() if sign.isalnum()
+    )
 
 
 def passed_rules(findings: Sequence[Finding]) -> tuple[str, ...]:

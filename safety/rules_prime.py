@@ -40,7 +40,8 @@ def judge_unprimed(current: PumpProgram | None, command: ProgramPump) -> list[Fi
     if new.primed:
         return []
     delivered = current is not None and (current.primed or current.fill_at_ms != new.fill_at_ms)
-    filled = evidence is not None and evidence.fill_at_ms not in (0, new.fill_at_ms)
+    of_this_fill = new.fill_at_ms if current is not None else 0
+    filled = evidence is not None and evidence.fill_at_ms not in (0, of_this_fill)
     if not (delivered or filled):
         return []
     volume = line_volume(new.catheter, command.profile)

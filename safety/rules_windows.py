@@ -12,7 +12,7 @@ from device_profiles.quantities import (
     mass_of,
 )
 from safety.commands import Instant
-from safety.dose import can_be_bounded, flow_at, worst_case_over
+from safety.dose import can_be_bounded, flow_at, is_a_day, utc_day, worst_case_over
 from safety.doubt import Reservation
 from safety.limits import DOSE_WINDOWS, DrugLimits, PumpLimits, missing_limits
 from safety.outputs import BolusOutput, PumpProgram
@@ -22,6 +22,10 @@ from safety.window_account import WindowAccount, write_wait
 
 def _hard(rule: str, path: str, message: str, hint: str | None = None) -> Finding:
     return Finding(rule=rule, severity="hard", path=path, message=message, hint=hint)
+
+
+WATER = NanogramsPerMillilitre(1)
+"""With it a mass is a volume."""
 
 
 def judge_pump_windows(
@@ -223,11 +227,12 @@ def _concentration(program: PumpProgram, name: str) -> NanogramsPerMillilitre:
 def is_no_more_than(new: PumpProgram, old: PumpProgram) -> bool:
     """Whether a program delivers nowhere more than the one before: continuation.
 
-    Compared step by step at every border of either; boluses compared field by field.
+    Compared on the UTC clock, step by step at every border of either; boluses field by field.
     """
-    if new.drugs != old.drugs or new.utc_offset_min != old.utc_offset_min:
+    if new.drugs != old.drugs or not (is_a_day(new.basal) and is_a_day(old.basal)):
         return False
-    borders = {step.start for step in (*new.basal, *old.basal)}
-    if any(flow_at(new.basal, minute) > flow_at(old.basal, minute) for minute in borders):
+    wanted, before = utc_day(new, WATER), utc_day(old, WATER)
+    borders = {step.start for step in (*wanted, *before)}
+    if any(flow_at(wanted, minute) > flow_at(before, minute) for minute in borders):
         return False
     return new.patient_bolus is None or new.patient_bolus == old.patient_bolus

@@ -17,6 +17,15 @@ DELIVERY_SLACK = Milliseconds(5_000)
 
 BEGINNING = Milliseconds(0)
 
+UNPLANNED_DELIVERY = (
+    "delivery-without-intent",
+    "free-flow",
+    "odometer-fell",
+    "over-delivery",
+    "over-limit",
+)
+"""Alarms after which nobody knows what a window holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Impedances:
@@ -85,6 +94,10 @@ class State:
     """When a host last took charge, by the device's clock and the host's."""
     patient: str | None = None
     unsettled: tuple[Intended, ...] = ()
+    overtaken: tuple[int, ...] = ()
+    """Ids of intents that were on their way when a stop came: the stop is the last word."""
+    ids: tuple[int, ...] = ()
+    """The ids of the newest intents; none is used twice."""
     in_mri: bool = False
     """The device was prepared for a magnetic field and has not been looked at since."""
     mri: MriEntered | None = None
@@ -127,6 +140,12 @@ class State:
     """Bridges and primes that may be under way."""
     primed_fills: tuple[Milliseconds, ...] = ()
     """The fills whose one prime has been used, the newest last."""
+
+
+def windows_full_until(state: State, now: Instant) -> Milliseconds:
+    """Slow time until which windows count as full; while unasked delivery lasts, a day from now."""
+    lasts = any(one.alarm.code in UNPLANNED_DELIVERY and not one.over for one in state.alarms)
+    return Milliseconds(max(state.full_until, now.slow + DAY_MS if lasts else 0))
 
 
 def in_therapy_time(state: State, link_time: Milliseconds) -> Milliseconds:

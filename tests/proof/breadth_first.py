@@ -118,8 +118,9 @@ _PUMP_FIELDS = [
     "reservations",
     "past_programs",
     "full_until",
+    "overtaken",
 ]
-_WITHOUT_MEANING = ("epoch", "boot", "seen", "passed", "patient", "identity", "timezone")
+_WITHOUT_MEANING = ("ids", "epoch", "boot", "seen", "passed", "patient", "identity", "timezone")
 """Of a pump without overrides: counters and labels that no answer depends on."""
 _OTHERS = tuple(
     one.name for one in fields(State) if one.name not in (*_PUMP_FIELDS, *_WITHOUT_MEANING)
@@ -200,5 +201,6 @@ def _of_state(state: State, order: dict[int, int], now: int) -> tuple[Any, ...]:
             )
         ),
         max(0, state.full_until - now),
+        tuple(order[one] for one in state.overtaken if one in order),
         tuple(getattr(state, name) for name in _OTHERS),
     )

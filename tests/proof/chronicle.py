@@ -109,12 +109,18 @@ class Latch(NamedTuple):
 
 
 class Unplanned(NamedTuple):
-    """The monitor saw drug flow that nobody had asked for."""
+    """The monitor sees drug flow that nobody has asked for."""
 
     at: int
 
 
-Fact = Granted | Told | Count | Other | Own | Stop | Latch | Unplanned
+class Ended(NamedTuple):
+    """The monitor sees it no more."""
+
+    at: int
+
+
+Fact = Granted | Told | Count | Other | Own | Stop | Latch | Unplanned | Ended
 
 
 class Request(NamedTuple):
@@ -199,6 +205,8 @@ class Chronicle:
     """The place of a stop after which no program was asked for and proved."""
     latched: bool = False
     unknown_until: int = 0
+    unplanned: bool = False
+    """Drug flows that nobody has asked for."""
     waived: tuple[tuple[str, int], ...] = ()
     """Rules that the program in the pump was let pass, and until when."""
 
@@ -256,8 +264,10 @@ def read(facts: Sequence[Fact]) -> Chronicle:
         elif isinstance(fact, Latch):
             so_far.latched = True
             so_far.verified = None if fact.past_lost else so_far.verified
-        else:
-            so_far.unknown_until = fact.at + DAY
+        elif isinstance(fact, Unplanned):
+            so_far.unknown_until, so_far.unplanned = fact.at + DAY, True
+        elif so_far.unplanned:
+            so_far.unknown_until, so_far.unplanned = fact.at + DAY, False
     return so_far
 
 

@@ -10,6 +10,10 @@ from .pump_life import Setting
 from .slow_twin import HOUR, MINUTE, WINDOWS, most_of_basal_and_buttons
 
 
+LOOSE = 18 * 10**12
+"""fg: below what the formulary lets a file set, far above what these pumps give."""
+
+
 def draw_setting(chance: Random) -> Setting:
     """A pump whose limits lie a few doses, a nanolitre or a femtogram above its own worst case."""
     tight = chance.choice(WINDOWS)
@@ -22,7 +26,7 @@ def draw_setting(chance: Random) -> Setting:
             chance.choice((HOUR, 2 * HOUR, 4 * HOUR)),
             chance.choice((1, 4, 24)),
         )
-    base = _draw_basal(chance)
+    base = _draw_basal(chance, 230_000 if chance.random() < 0.12 else HOURLY // 24)
     bare = Program((Drug("morphine", FG_PER_NL, None, (0, 0, 0)),), base, button)
     room = chance.randint(1, 8) * unit * FG_PER_NL + chance.choice((-1, 0, 0, 1))
     drugs = [_with_limits("morphine", 1_000_000, bare, tight, room, chance)]
@@ -55,7 +59,7 @@ def _with_limits(
     for window in WINDOWS:
         own = most_of_basal_and_buttons(frozenset([bare]), bare.drugs[0].name, window)
         full = -(-own.numerator // own.denominator) + room
-        limits.append(full if window <= tight else max(limits[-1] if limits else 0, 9 * 10**12))
+        limits.append(full if window <= tight else max(limits[-1] if limits else 0, LOOSE))
     hour, four_hours, day = limits
     four_hours, day = max(hour, four_hours), max(hour, four_hours, day)
     per_bolus: int | None = min(hour, 10**12, chance.choice((hour, max(1, room), room // 2 + 1)))
@@ -64,8 +68,9 @@ def _with_limits(
     return Drug(name, strength, per_bolus, (hour, four_hours, day))
 
 
-def _draw_basal(chance: Random) -> tuple[tuple[int, int], ...]:
-    flows = [chance.randint(2, 8) * HOURLY + chance.choice((0, 0, 0, 1, 2)) for _ in range(3)]
+def _draw_basal(chance: Random, unit: int = HOURLY // 24) -> tuple[tuple[int, int], ...]:
+    most = 2 if unit > HOURLY else 8
+    flows = [chance.randint(2, most) * unit * 24 + chance.choice((0, 0, 0, 1, 2)) for _ in range(3)]
     starts = {"one": (0,), "two": (0, chance.choice((1, 60, 720, 1_439)))}
     steps = starts[chance.choice(("one", "one", "two"))]
     return tuple(zip(steps, flows, strict=False))

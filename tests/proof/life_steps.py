@@ -13,7 +13,7 @@ from kernel_bench import instant
 
 from device_profiles.quantities import NanoLitres
 from safety.alarms import Alarm
-from safety.events import Counted, CountState, Found, Latched, Raised, Stopped, Unverified
+from safety.events import Cleared, Counted, CountState, Found, Latched, Raised, Stopped, Unverified
 
 from .chronicle import (
     DAY,
@@ -21,6 +21,7 @@ from .chronicle import (
     Chronicle,
     Count,
     Drug,
+    Ended,
     Latch,
     Other,
     Own,
@@ -54,6 +55,7 @@ STEPS = (
     ("other", 1),
     ("found", 1),
     ("unplanned", 1),
+    ("ended", 2),
 )
 """What can happen, and how often."""
 
@@ -233,6 +235,11 @@ def _unplanned(life: Life, chance: Random) -> None:
     life.twin.facts.append(Unplanned(life.now))
 
 
+def _ended(life: Life, chance: Random) -> None:
+    life.tell(Cleared(instant(life.now), "over-delivery"))
+    life.twin.facts.append(Ended(life.now))
+
+
 _TAKEN: dict[str, Callable[[Life, Random], None]] = {
     "wait": _wait,
     "bolus": _bolus,
@@ -246,6 +253,7 @@ _TAKEN: dict[str, Callable[[Life, Random], None]] = {
     "other": _other,
     "found": _found,
     "unplanned": _unplanned,
+    "ended": _ended,
 }
 
 

@@ -14,7 +14,7 @@ from .planting import Bug
 from .pump_life import Setting, Tally
 
 METHOD = "differential"
-ABOUT_SECONDS = {"quick": 40, "full": 300}
+ABOUT_SECONDS = {"quick": 30, "full": 250}
 LIVES = {"quick": 1_000, "full": 27_000}
 STEPS = 40
 SETTINGS = 400

@@ -12,7 +12,7 @@ from .crash_search import Search, processors, searched
 from .crash_twins import ORDER_BUGS, OrderBug
 from .evidence import Effort, Evidence, Planted
 
-DEPTH_OF_TWINS = 2
+DEPTH_OF_TWINS = 1
 MANY_NTHS = 16
 SHOWN = 5
 

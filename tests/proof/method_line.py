@@ -26,7 +26,7 @@ from .planted_bugs import plant, planted_for
 from .planting import Bug
 
 METHOD = "bridges and primes"
-ABOUT_SECONDS = {"quick": 10, "full": 30}
+ABOUT_SECONDS = {"quick": 1, "full": 1}
 DEPTH = {"quick": 6, "full": 8}
 LINE = 400_000
 """nL of tubing and catheter."""

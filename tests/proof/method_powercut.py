@@ -26,6 +26,7 @@ from .crash_outside import Files, FilesAnchor, FilesDisk, Outside, new_outside
 from .crash_twins import OrderBug, anchored_before_synced
 from .evidence import Effort, Evidence, Planted
 from .power_cut import (
+    SPARSE,
     AnchorImages,
     Cut,
     Scene,
@@ -36,8 +37,6 @@ from .power_cut import (
 )
 
 SHOWN = 5
-SPARSE = 16
-"""Of how many positions in the middle of a write one is tried in the quick form."""
 
 
 @dataclass
@@ -75,7 +74,7 @@ def prove(effort: Effort) -> Evidence:
     every = 1 if effort == "full" else SPARSE
     found = Findings()
     for run in _runs():
-        _look_at(*run, every, found)
+        look_at(*run, every, found)
     lies = lying_disk()
     return Evidence(
         method="powercut",
@@ -128,7 +127,7 @@ def _no_look(life: Life, controller: PumpController) -> None:
     """What is looked at here is what a cut leaves."""
 
 
-def _look_at(
+def look_at(
     scenes: list[Scene], images: AnchorImages, every: int, found: Findings, *, first: bool = False
 ) -> None:
     for scene in scenes:
@@ -239,7 +238,7 @@ def cut_twin(bug: OrderBug) -> Planted:
     with bug.planted():
         scenes, heads = filmed(late_worker=False)
         images = AnchorImages(heads)
-    _look_at(scenes, images, SPARSE, found, first=True)
+    look_at(scenes, images, SPARSE, found, first=True)
     if not found.wrong:
         return Planted(bug.name, found=False, how_soon=f"not at {found.cuts:,} cuts")
     return Planted(bug.name, found=True, how_soon=f"cut {found.cuts:,}: {found.wrong[0]}")

@@ -15,7 +15,7 @@ from .quicken import quicken
 from .worlds import WORLDS
 
 METHOD = "exhaustive search"
-ABOUT_SECONDS = {"quick": 30, "full": 240}
+ABOUT_SECONDS = {"quick": 30, "full": 280}
 STATES = {"quick": 10_000, "full": 200_000}
 """In each world."""
 MOST = 60_000

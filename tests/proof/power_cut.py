@@ -20,6 +20,8 @@ from .crash_life import Life, same_every_time
 from .crash_outside import Files, Outside, new_outside
 
 SECTOR = 512
+SPARSE = 16
+"""Of how many positions in the middle of a write one is tried in the quick form."""
 SECTORS_SHUFFLED = 5
 """Of more sectors than these only the last are shuffled: a command writes no more."""
 
@@ -122,23 +124,27 @@ class AnchorImages:
         for first, second in product(firsts, seconds):
             yield first + second
 
-    def torn(self, durable: int, written: int) -> Iterator[bytes]:
-        """The last write torn at every byte, over the file before it."""
+    def torn(self, durable: int, written: int, every: int) -> Iterator[bytes]:
+        """The last write torn at every nth byte, over the file before it."""
         if written == durable or written < 2:
             return
         before, after = self._after[written - 1], self._after[written]
         changed = [at for at in range(len(after)) if before[at : at + 1] != after[at : at + 1]]
-        for at in range(changed[0], changed[-1] + 1):
+        for at in range(changed[0], changed[-1] + 1, every):
             yield after[:at] + before[at:]
 
 
 def cuts_in_order(scene: Scene, images: AnchorImages, every: int) -> Iterator[Cut]:
-    """The unsynced end cut at every nth byte and near each end; the anchor's torn at each byte."""
+    """The unsynced end cut at every nth byte and near each end; the anchor's torn at each byte.
+
+    In the sparsest forms an end is its own byte only.
+    """
     synced, pending = scene.files.synced, scene.files.pending
     newest = images.whole(scene.anchored)
     oldest = images.whole(scene.durable)
     size = len(pending)
-    positions = [at for at in range(size + 1) if at % every == 0 or at < 9 or size - at < 34]
+    header, last = (9, 34) if every <= SPARSE else (2, 2)
+    positions = [at for at in range(size + 1) if at % every == 0 or at < header or size - at < last]
     for at in positions:
         for name, anchor in dict.fromkeys((("newest", newest), ("oldest", oldest))):
             yield Cut(
@@ -148,7 +154,7 @@ def cuts_in_order(scene: Scene, images: AnchorImages, every: int) -> Iterator[Cu
         journal = synced + pending[:at]
         for anchor in images.left_by_cut(scene.durable, scene.anchored):
             yield Cut(f"{at} of {size} unsynced bytes, mixed anchor", journal, anchor)
-        for anchor in images.torn(scene.durable, scene.anchored):
+        for anchor in images.torn(scene.durable, scene.anchored, 1 if every <= SPARSE else 8):
             yield Cut(f"{at} of {size} unsynced bytes, torn anchor", journal, anchor)
 
 

@@ -102,7 +102,8 @@ class Life:
         self.state = State()
         self.journal: list[Event] = []
         self.tell(self.connection())
-        self.ask(self.setting.programs[0], 0, None)
+        reason = Reason(("SR-04",), "clinician", "witness", 7 * DAY)
+        self.ask(self.setting.programs[0], 0, reason)
         self.answer(1, "delivered")
 
     def connection(self) -> Connected:

@@ -35,6 +35,8 @@ POLL = 1_000
 LOCKOUT = MINUTE
 FLOW_MAX = 24_000_000
 """Of the bench pump, nL/day."""
+USUAL_DAY = 10 * 10**12
+"""Of morphine, fg: the soft limit of the formulary that these tests judge by."""
 WINDOWS = (HOUR, 4 * HOUR, DAY)
 AGAINST_TOO_MUCH = frozenset(("SR-04", "SR-05", "SR-06", "SR-61", "SR-63"))
 
@@ -66,7 +68,9 @@ class SlowTwin:
         if isinstance(request.what, Bolus):
             return frozenset(self._about_bolus(so_far, request, request.what)), ()
         hard, soft = self._about_program(so_far, request, request.what)
-        standing = hard | self._unpassed(soft, request)
+        # Going on is never put off by how often it was asked for (SR-62).
+        goes_on = so_far.verified is not None and is_no_more(request.what, so_far.verified)
+        standing = hard | self._unpassed(soft, request, counts=not goes_on)
         return frozenset(standing), tuple(sorted(soft))
 
     # --- a bolus -----------------------------------------------------------------------------
@@ -80,7 +84,7 @@ class SlowTwin:
             yield "SR-32"
         if any(at > until for _, until in so_far.waived):
             yield "SR-57"
-        if at < so_far.unknown_until:
+        if so_far.unplanned or at < so_far.unknown_until:
             yield "SR-14"
         counted = self.in_the_last_day(so_far, at)
         for one in counted:
@@ -128,8 +132,8 @@ class SlowTwin:
         """The rules against a new program: those that no reason passes, and those that one does."""
         own = set(_about_itself(new))
         if so_far.verified is not None and is_no_more(new, so_far.verified):
-            return own - AGAINST_TOO_MUCH, own & AGAINST_TOO_MUCH
-        hard, soft = own | set(_about_everything(so_far)), set[str]()
+            return own - AGAINST_TOO_MUCH, own & AGAINST_TOO_MUCH | set(_beyond_the_usual(new))
+        hard, soft = own | set(_about_everything(so_far)), set(_beyond_the_usual(new))
         in_line = so_far.verified
         if so_far.current is not None:
             assert isinstance(so_far.current.granted.what, Program)
@@ -141,7 +145,7 @@ class SlowTwin:
         if so_far.current is not None and in_line is not None:
             if is_no_more(new, in_line):
                 return hard, soft
-            if request.at < so_far.unknown_until:
+            if so_far.unplanned or request.at < so_far.unknown_until:
                 hard.add("SR-14")
         for drug in new.drugs:
             for window, limit in zip(WINDOWS, drug.per_window, strict=True):
@@ -149,7 +153,7 @@ class SlowTwin:
                     hard.add("SR-14")
         return hard, soft
 
-    def _unpassed(self, soft: set[str], request: Request) -> set[str]:
+    def _unpassed(self, soft: set[str], request: Request, *, counts: bool) -> set[str]:
         """What is left of soft findings once a reason is heard, and what is wrong with it."""
         reason = request.reason
         if reason is None:
@@ -165,7 +169,7 @@ class SlowTwin:
                 for one in self.facts
                 if isinstance(one, Granted) and rule in one.passed and one.at >= request.at - DAY
             ]
-            if rule == "SR-12" or len(day) >= 2:
+            if rule == "SR-12" or (counts and len(day) >= 2):
                 left.add("SR-57")
         return left
 
@@ -199,6 +203,14 @@ def _about_itself(program: Program) -> Iterator[str]:
             drug.per_bolus is None or program.button.volume * drug.strength > drug.per_bolus
         ):
             yield "SR-05"
+
+
+def _beyond_the_usual(program: Program) -> Iterator[str]:
+    """A day of more than is usual, and within its limit, takes a reason."""
+    for drug in program.drugs:
+        day = most_of_basal_and_buttons(frozenset([program]), drug.name, DAY)
+        if drug.name == "morphine" and USUAL_DAY < day <= drug.per_window[-1]:
+            yield "SR-04"
 
 
 def may_flow(so_far: Chronicle, at: int) -> list[Program]:

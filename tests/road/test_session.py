@@ -899,8 +899,8 @@ async def test_settling_asks_in_a_new_session_so_that_the_old_frame_can_no_longe
         assert isinstance(error, DeviceFault | DeviceSilent)
         kinds = [type(request) for request in link.requests]
         place = kinds.index(Bolus)
-        assert kinds[place:] == [Bolus, Open, AskOutcome]
-        old, opened, asked = link.sent[place:]
+        assert kinds[place:] == [Bolus, Identify, Open, AskOutcome]
+        old, _, opened, asked = link.sent[place:]
         assert isinstance(opened.message, Open)
         assert asked.session == opened.message.session != old.session
         # The frame that was stuck in a buffer comes out at last.

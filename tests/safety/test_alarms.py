@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_bench import MINUTE, Story, instant
+from kernel_bench import MINUTE, Story, instant, programmed, pump_case
 
 from device_profiles.quantities import Milliseconds
 from safety import alarms as board_module
@@ -28,7 +28,8 @@ from safety.alarms import (
     with_raised,
 )
 from safety.commands import Instant
-from safety.events import Cleared, Looked, Paused, Raised
+from safety.events import Cleared, Looked, Paused, Raised, Unverified
+from safety.noticed import Noticed, noticed
 
 ROOT = Path(__file__).parents[2]
 PRIORITIES: tuple[Priority, ...] = ("HIGH", "MEDIUM", "LOW")
@@ -300,3 +301,50 @@ def test_the_board_is_folded_from_the_journal_and_a_restart_loses_none_of_it() -
     assert [one.alarm.code for one in in_order(before)] == ["over-delivery", "uncertain"]
     story.tell(Looked(instant(2), "technician", "a kinked line"))
     assert shown(story.state.alarms) == [("uncertain", "MEDIUM", False, True)]
+
+
+# --- what a device shows, against the board ------------------------------------------------------
+
+
+def codes(found: Noticed) -> tuple[list[str], list[str]]:
+    return [one.code for one in found.news], list(found.over)
+
+
+@pytest.mark.requirement("SR-50")
+@pytest.mark.requirement("SR-55")
+def test_what_a_device_shows_is_news_until_the_board_holds_it_and_again_once_it_was_over() -> None:
+    story = Story()
+    story.connect()
+    assert codes(noticed(story.state, ("magnet", "battery-low"))) == (["magnet", "battery-low"], [])
+    for one in noticed(story.state, ("magnet", "battery-low")).news:
+        story.tell(Raised(instant(0), one))
+    assert codes(noticed(story.state, ("magnet", "battery-low"))) == ([], [])
+    story.tell(Cleared(instant(1), "magnet"))
+    assert codes(noticed(story.state, ("magnet", "battery-low"))) == (["magnet"], [])
+
+
+@pytest.mark.requirement("SR-55")
+def test_what_a_device_shows_no_longer_is_over_once_and_what_it_never_said_is_not() -> None:
+    story = Story()
+    story.connect()
+    for one in noticed(story.state, ("occlusion", "battery-low")).news:
+        story.tell(Raised(instant(0), one))
+    story.tell(Raised(instant(0), alarm()))  # the monitor's own: no sample of the device ends it
+    assert codes(noticed(story.state, ("battery-low",))) == ([], ["occlusion"])
+    story.tell(Cleared(instant(1), "occlusion"))
+    assert shown(story.state.alarms)[0] == ("occlusion", "HIGH", True, False)
+    assert codes(noticed(story.state, ("battery-low",))) == ([], [])
+    assert codes(noticed(story.state, ("occlusion", "battery-low"))) == (["occlusion"], [])
+
+
+@pytest.mark.requirement("SR-55")
+def test_a_pumps_alarm_is_as_urgent_as_the_drug_that_it_holds_or_last_surely_held() -> None:
+    story = programmed(pump_case())
+    (found,) = noticed(story.state, ("occlusion",)).news
+    assert found.priority == "MEDIUM"
+    story.tell(Unverified(instant(0), 0, "the battery failed", False))
+    assert story.state.pump_program is None
+    assert noticed(story.state, ("occlusion",)).news == (found,)
+    unknown = Story()
+    unknown.connect()
+    assert [one.priority for one in noticed(unknown.state, ("occlusion",)).news] == ["HIGH"]

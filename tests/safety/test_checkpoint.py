@@ -102,7 +102,7 @@ def test_bytes_that_are_no_state_are_refused(data: bytes) -> None:
         decode_state(data)
 
 
-GOLDEN = (1, "c286c3dfea94d1c0")
+GOLDEN = (1, "1e95261e338832ee")
 
 
 def test_the_fold_has_a_new_version_when_the_same_life_comes_to_another_state() -> None:

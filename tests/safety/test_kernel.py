@@ -741,6 +741,16 @@ def test_an_amplitude_stays_within_the_patients_ceiling_and_the_devices_steps(
 
 
 @pytest.mark.requirement("SR-47")
+def test_a_host_that_finds_the_output_on_raises_nothing_before_it_has_measured() -> None:
+    story = running()
+    story.connect(boot=1, delivering=True)
+    answer = story.ask(change(at(4_300)))
+    assert isinstance(answer, Rejected)
+    found = [(one.rule, one.severity, one.hint) for one in answer.findings]
+    assert found == [("SR-47", "hard", "stop it and measure")]
+
+
+@pytest.mark.requirement("SR-47")
 def test_an_amplitude_is_not_raised_to_what_the_voltage_cannot_drive() -> None:
     program = tonic(area("E3 -100, case +100", "1 mA", "10 mA", "50 us"))
     story = stimulator((program,), ohms=False)

@@ -161,6 +161,35 @@ def test_a_limit_is_seen_by_the_odometer_even_where_a_bolus_was_granted_in_error
 
 
 @pytest.mark.requirement("SR-54")
+def test_readings_of_every_second_keep_a_mark_a_minute_and_a_day_of_them() -> None:
+    case = pump_case(((0, HOURLY),))
+    limits, _ = pump_limits(case.therapy, case.command.formulary)
+    watched = Vigil(PaperPump(case.program), granted_to(case.program, limits=limits))
+    watched.look()
+    watched.wait(3 * MINUTE)
+    assert [at for at, _ in watched.track.hours] == [0, MINUTE, 2 * MINUTE, 3 * MINUTE]
+    watched.wait(DAY, HOUR)
+    assert [at for at, _ in watched.track.hours][:2] == [3 * MINUTE, HOUR + 3 * MINUTE]
+
+
+@pytest.mark.requirement("SR-54")
+@pytest.mark.parametrize("absent", ["per_hour", "per_day"])
+def test_a_window_that_no_layer_limits_alarms_nothing_and_the_others_still_do(absent: str) -> None:
+    case = pump_case(((0, HOURLY),), limits=limits_nl(1_000, 3_000, 9_000_000, 3_500))
+    limits, _ = pump_limits(case.therapy, case.command.formulary)
+    bare = replace(limits.drugs[0], **{absent: None})  # type: ignore[arg-type]
+    without = replace(limits, drugs=(bare,))
+    watched = Vigil(PaperPump(case.program), granted_to(case.program, limits=without))
+    watched.look()
+    watched.wait(MINUTE, MINUTE)
+    watched.pump.begin(5_000, 10 * MINUTE, watched.grant(5_000, 10 * MINUTE))
+    found = [alarm for _ in range(12) for alarm in watched.next(MINUTE)]
+    assert {alarm.code for alarm in found} == {"over-limit"}
+    words = {"per_hour": "within 24 hours", "per_day": "within 1 hour"}[absent]
+    assert all(words in alarm.text for alarm in found)
+
+
+@pytest.mark.requirement("SR-54")
 def test_lower_limits_do_not_judge_what_was_given_under_the_old_ones() -> None:
     case = pump_case(((0, 6 * HOURLY),))
     wide, _ = pump_limits(case.therapy, case.command.formulary)

@@ -7,6 +7,7 @@ from clinical_examples import NIGHT, SCS, WALKING, area, tonic
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_bench import IDENTITY, SERIAL, button_nl, flowing, instant, pump_case
+from monitor_bench import metered
 
 from device_profiles.formulary import StopPolicy
 from device_profiles.quantities import MicroAmps, Milliseconds, NanoLitres
@@ -19,6 +20,7 @@ from safety.events import (
     Event,
     Found,
     Intended,
+    Looked,
     Lowered,
     Outcome,
     Settled,
@@ -32,6 +34,7 @@ from safety.monitor import (
     judge_open,
     judge_stimulator,
     must_stop,
+    stop_depth,
     verdict,
 )
 from safety.monitor_readings import StimulatorReading
@@ -215,6 +218,38 @@ def test_a_stimulation_may_flow_from_its_intent_until_a_confirmed_stop() -> None
     assert met.identity.serial == SERIAL
 
 
+@pytest.mark.requirement("SR-54")
+def test_after_new_programs_nothing_of_a_stimulator_may_flow_until_one_is_started() -> None:
+    flows = told(intended("start-stimulation", RUNNING), settled("delivered"))
+    differing = told(Unverified(AT, 0, "another program", True), start=flows)
+    assert (differing.stimulations, differing.differs) == ((), "another program")
+    for before in (flows, differing):
+        after_them = told(
+            intended("program-stimulator", WALKING, NIGHT), settled("delivered"), start=before
+        )
+        assert after_them.programs == (WALKING, NIGHT)
+        assert (after_them.stimulations, after_them.differs) == ((), None)
+
+
+@pytest.mark.requirement("SR-54")
+def test_lowering_what_does_not_run_lets_nothing_flow() -> None:
+    assert told(Lowered(AT, (MicroAmps(1),))).stimulations == ()
+
+
+@pytest.mark.requirement("SR-54")
+def test_an_outcome_of_another_id_than_what_lies_open_grants_nothing() -> None:
+    asked = told(intended("program-pump", PUMP))
+    assert told(replace(settled("delivered"), id=8), start=asked) == asked
+
+
+@pytest.mark.requirement("SR-54")
+def test_of_all_else_in_a_journal_only_what_the_meters_showed_is_kept() -> None:
+    granted = told(intended("give-bolus", BOLUS))
+    shown = metered(2_000, 7, 5_000, 17_000_000)
+    kept = told(Looked(AT, "technician", "all is well"), shown, start=granted)
+    assert kept == replace(granted, meter=shown)
+
+
 # --- what lies open ------------------------------------------------------------------------------
 
 
@@ -303,6 +338,35 @@ def test_the_monitor_stops_for_too_much_and_never_for_too_little() -> None:
         "over-limit",
         "delivery-without-intent",
     }
+
+
+@pytest.mark.requirement("SR-55")
+@pytest.mark.parametrize(("name", "priority"), [("battery-low", "LOW"), ("magnet", "MEDIUM")])
+@pytest.mark.parametrize("policy", ["never-stop", "may-stop", None])
+def test_an_alarm_that_no_drug_decides_is_as_urgent_as_the_table_says(
+    name: str, priority: Priority, policy: StopPolicy | None
+) -> None:
+    (alarm,) = alarms_of_device((name,), policy)
+    assert alarm.priority == priority
+
+
+@pytest.mark.requirement("SR-30")
+@pytest.mark.parametrize(
+    ("code", "policy", "depth"),
+    [
+        ("over-delivery", "hold-basal", "flow"),
+        ("over-delivery", "never-stop", "policy"),
+        ("over-delivery", "may-stop", "policy"),
+        ("over-delivery", None, "policy"),
+        ("deficit", "hold-basal", "policy"),
+        ("monitor-lost", "hold-basal", "policy"),
+    ],
+)
+def test_only_on_evidence_of_too_much_and_only_of_an_opioid_is_the_flow_itself_halted(
+    code: str, policy: StopPolicy | None, depth: str
+) -> None:
+    program = replace(PUMP, stop_policy=policy) if policy else None
+    assert stop_depth(Alarm(code, "HIGH", "SR-54", ""), program) == depth
 
 
 @pytest.mark.requirement("SR-55")

@@ -21,12 +21,14 @@ from monitor_bench import (
 )
 
 from device_profiles.quantities import (
+    Milliseconds,
     MinuteOfDay,
     NanoLitres,
     NanoLitresPerDay,
 )
 from safety.alarm_table import Priority
-from safety.events import Intended
+from safety.events import Intended, Unverified
+from safety.granted import after
 from safety.monitor_readings import Track
 from safety.outputs import Bridge, DrugInPump, FlowStep, PumpProgram
 
@@ -85,6 +87,30 @@ def test_a_clock_that_jumps_is_told_and_decides_nothing(by: int) -> None:
     quiet(watched.wait(HOUR, 10 * SECOND))
 
 
+@pytest.mark.requirement("SR-15")
+@pytest.mark.fault("F56")
+def test_a_clock_that_was_set_back_while_nobody_watched_is_told_and_nothing_is_compared() -> None:
+    program, missing = pump_case().program, 6 * HOURLY // 5
+    meter = metered(0, MIDNIGHT + HOUR, 1_000_000, 20_000_000, missing)
+    # 2 mL have left it: by its clock in less than no time, by ours in a second; nobody knows.
+    pump = PaperPump(program, delivered=3_000_000 * DAY * PPM)
+    watched = Vigil(pump, granted_to(program, meter=meter), at=SECOND)
+    (alarm,) = watched.look()
+    assert (alarm.code, alarm.priority) == ("clock-jump", "LOW")
+    assert watched.track.missing_volume == missing, "what was missing before is not forgotten"
+    quiet(watched.wait(HOUR, MINUTE))
+    pump.free, pump.shown_flow = 100_000_000, 6 * HOURLY
+    assert first(watched.wait(2 * SECOND), "free-flow") is not None
+
+
+@pytest.mark.requirement("SR-54")
+def test_what_is_missing_is_told_to_the_journal_in_whole_nanolitres_rounded_down() -> None:
+    watched = vigil(gain=0)
+    watched.wait(MINUTE, MINUTE)
+    # 100 nL were planned in this minute, and 85.5 must have flowed at the least.
+    assert watched.track.missing_volume == 85
+
+
 @pytest.mark.requirement("SR-18")
 @pytest.mark.parametrize(
     ("days", "told"), [(71, None), (69, "LOW"), (31, "LOW"), (29, "MEDIUM"), (9, "HIGH")]
@@ -105,6 +131,19 @@ def test_any_other_drug_is_told_at_its_alarm_volume() -> None:
     pump = PaperPump(program, reservoir=program.low_reservoir * DAY * PPM)
     alarms = Vigil(pump, granted_to(program)).look()
     assert {(one.code, one.priority) for one in alarms} == {("low-reservoir", "LOW")}
+
+
+@pytest.mark.requirement("SR-54")
+def test_while_nobody_knows_the_program_only_what_no_program_may_do_is_told() -> None:
+    program = pump_case(((0, 6 * HOURLY),)).program
+    granted = after(
+        granted_to(program), Unverified(instant(0), 0, "another", True), Milliseconds(0)
+    )
+    watched = Vigil(PaperPump(program, reservoir=0, state="unknown"), granted)
+    watched.look()
+    quiet(watched.wait(HOUR, MINUTE))
+    watched.pump.free = 100_000_000
+    assert {alarm.code for alarm in watched.next(SECOND)} == {"free-flow"}
 
 
 # --- plans that change ---------------------------------------------------------------------------

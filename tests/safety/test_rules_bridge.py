@@ -136,6 +136,22 @@ def test_every_flow_of_a_bridge_can_be_delivered_up_to_the_largest(
     assert [one.rule for one in findings] == (["SR-07"] if refused else [])
 
 
+@pytest.mark.requirement("SR-07")
+@pytest.mark.parametrize(("step_nl", "refused"), [(100_000, False), (150_000, True)])
+def test_every_flow_of_a_bridge_lies_on_the_pumps_steps(step_nl: int, refused: bool) -> None:
+    """0.3 mL/day of the new mix is on both; the bridge's 0.4 mL/day only on the first."""
+    therapy = therapy_of(NEW, "6 mg/day", before={"morphine": "15 mg/mL"})
+    limits, _ = pump_limits(therapy, FORMULARY)
+    coarse = replace(ITP, flow_step=NanoLitresPerDay(step_nl))
+    findings = review_infusion(
+        program_of(therapy), therapy, limits, coarse, FORMULARY, first_program=False
+    )
+    assert [(one.rule, one.path) for one in findings] == [("SR-07", "basal[0].rate")] * refused
+    if refused:
+        assert "is 0.4 mL/day; the device delivers in whole steps of" in findings[0].message
+        assert findings[0].limit == "0.15 mL/day"
+
+
 # --- every drug in the line ----------------------------------------------------------------------
 
 BOTH_OLD = {"morphine": "10 mg/mL", "fentanyl": "1 mg/mL"}
@@ -241,6 +257,16 @@ def test_a_bridge_of_several_steps_is_told_with_its_hours_and_about_its_length()
         "(0.4 mL of morphine 10 mg/mL)"
     )
     assert bridge_words(replace(bridge, basal=())) == "no flow of morphine 10 mg/mL"
+
+
+def test_a_report_tells_a_bridge_by_its_volume_its_flows_and_its_words() -> None:
+    program = program_of(therapy_of(NEW, "2 mg/day", before=OLD))
+    assert derived_infusion(program, ITP)["bridge"] == {
+        "volume_nL": 400_000,
+        "flows_nL_per_day": [200_000],
+        "text": "0.2 mL/day for 48 h (0.4 mL of morphine 10 mg/mL)",
+    }
+    assert "bridge" not in derived_infusion(replace(program, bridge=None), ITP)
 
 
 def test_the_order_of_the_drugs_in_a_mix_is_none_of_it() -> None:

@@ -163,6 +163,18 @@ def test_without_a_sourced_step_nothing_is_judged() -> None:
 
 
 @pytest.mark.requirement("SR-06")
+@pytest.mark.requirement("SR-16")
+def test_a_program_without_a_worst_day_is_refused_for_that_and_not_for_its_step() -> None:
+    press = button("10 mcg", "10 min", "5 min", 4)  # the next begins before the last has ended
+    therapy = therapy_of(WEAK, "900 mcg/day", button=press)
+    story = running(dosed("100 mcg/day"))
+    answer = story.ask(command_of(therapy, STEPS), REASON)
+    assert isinstance(answer, Rejected)
+    assert ("SR-16", "hard") in {(one.rule, one.severity) for one in answer.findings}
+    assert found(story, command_of(therapy, STEPS), "SR-06") == []
+
+
+@pytest.mark.requirement("SR-06")
 def test_a_drugs_first_program_is_no_step() -> None:
     story = Story()
     story.connect()

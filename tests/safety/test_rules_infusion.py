@@ -343,6 +343,8 @@ def test_a_program_of_other_drugs_than_the_files_is_refused() -> None:
         (600_000, 599_999, 1, ["patient_bolus.lockout"]),
         (59_999, 59_999, 1, ["patient_bolus.lockout"]),
         (600_000, 0, 1, ["patient_bolus.lockout"] * 2),
+        (600_000, ITP.lockout_max, 1, []),
+        (600_000, ITP.lockout_max + 1, 1, ["patient_bolus.lockout"]),
         (0, 600_000, 1, ["patient_bolus.over"]),
         (600_000, 600_000, 0, ["patient_bolus.max_per_24h"]),
     ],
@@ -378,6 +380,14 @@ def test_the_buttons_times_and_count(over: int, lockout: int, most: int, paths: 
 )
 def test_the_fill_fits_and_the_alarm_comes_in_time(fill: str, low: str, paths: list[str]) -> None:
     assert review(infusion(fill=fill, low=low)) == [("SR-18", "hard", path) for path in paths]
+
+
+@pytest.mark.requirement("SR-18")
+@pytest.mark.parametrize(("more", "refused"), [(0, False), (1, True)])
+def test_a_catheter_is_no_larger_than_any_of_this_device(more: int, refused: bool) -> None:
+    volume = NanoLitres(ITP.catheter_max + more)
+    therapy = replace(infusion(), catheter=replace(MORPHINE_DAY.catheter, volume=volume))
+    assert review(therapy) == [("SR-18", "hard", "catheter.volume")] * refused
 
 
 # --- SR-63: history and start -----------------------------------------------------------------

@@ -267,6 +267,20 @@ def test_the_bridge_of_a_mixture_is_set_by_its_first_drug_and_needs_the_whole_mi
 
 
 @pytest.mark.requirement("SR-12")
+@pytest.mark.parametrize("basal", [(), flow(0)], ids=["no basal", "no flow"])
+def test_where_nothing_flows_no_dose_is_made_up_for_what_the_line_would_give(
+    basal: tuple[FlowStep, ...],
+) -> None:
+    story = running(filled_with(WEAK, DOSE))
+    command = filled_with(STRONG, DOSE, fill=2)
+    still = replace(command, program=replace(command.program, basal=basal))
+    (finding,) = judge_bridge(story.state.pump_program, still, (), instant(0))
+    assert (finding.rule, finding.severity) == ("SR-12", "soft")
+    assert finding.message == "line and reservoir do not hold the same"
+    assert "SR-07" in rules(story.ask(still, WAIVED))
+
+
+@pytest.mark.requirement("SR-12")
 def test_a_drug_that_comes_or_goes_without_a_bridge_is_told_by_its_dose() -> None:
     one, two = {"morphine": "10 mg/mL"}, {"morphine": "10 mg/mL", "fentanyl": "1 mg/mL"}
     story = running(filled_with(two, "2 mg/day"))
@@ -577,6 +591,20 @@ def test_what_the_basal_has_put_into_the_line_comes_out_at_once_within_the_hours
     assert ok or "up to 300.01 mcg of morphine" in the_one(answer).message
 
 
+@pytest.mark.requirement("SR-05")
+@pytest.mark.requirement("SR-13")
+def test_without_an_hourly_limit_there_is_no_prime() -> None:
+    """A verified basal goes on without it (SR-62); what would come out at once has no ceiling."""
+    therapy = therapy_of({"fentanyl": "1 mg/mL"}, "0.3 mg/day", primed=False)
+    story = running(command_of(therapy))
+    limits = replace(therapy.drugs[0].limits, per_hour=None)
+    bare = replace(therapy, drugs=(replace(therapy.drugs[0], limits=limits),))
+    story.do(command_of(bare), Override(("SR-05",), "clinician", "its limit is in another file"))
+    finding = the_one(story.ask(prime()))
+    assert (finding.rule, finding.severity, finding.path) == ("SR-05", "hard", "prime")
+    assert "no layer limits per_hour of fentanyl" in finding.message
+
+
 @pytest.mark.requirement("SR-13")
 @pytest.mark.parametrize("evidence", [None, PumpEvidence(*(Milliseconds(1),) * 3)])  # type: ignore[arg-type]
 def test_without_the_pumps_count_of_this_fill_there_is_no_prime(
@@ -622,6 +650,17 @@ def test_a_pump_whose_past_is_unknown_is_taken_to_have_delivered_if_it_counts_a_
     assert "SR-13" in rules(story.ask(replace(command, evidence=older)))
     new = replace(older, fill_at_ms=Milliseconds(0))
     assert isinstance(story.ask(replace(command, evidence=new)), Intended)
+
+
+@pytest.mark.requirement("SR-13")
+@pytest.mark.requirement("SR-62")
+def test_a_file_that_calls_the_line_of_a_running_pump_empty_is_no_continuation() -> None:
+    """Else the same program, latched and unasked, would open the line for a prime."""
+    story = running(filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day"))
+    story.tell(Latched(instant(0), "the disk is full", False))
+    emptied = filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day", primed=False)
+    assert rules(story.ask(emptied, WAIVED)) == ["SR-56"]
+    assert isinstance(story.ask(filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day")), Intended)
 
 
 @pytest.mark.requirement("SR-62")

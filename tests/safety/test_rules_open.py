@@ -320,9 +320,12 @@ def test_an_alarm_that_goes_on_ringing_without_a_new_start_counts_once() -> None
 def test_after_a_delivery_that_nobody_asked_for_every_window_is_full_for_a_day(code: str) -> None:
     story = programmed()
     alarm(story, code, "HIGH")
-    story.now = DAY - 1
+    story.now = 2 * DAY
+    assert "SR-14" in rules(story.ask(bolus_nl(1))), "it still lasts"
+    story.tell(Cleared(instant(story.now), code))
+    story.now = 3 * DAY - 1
     assert "SR-14" in rules(story.ask(bolus_nl(1)))
-    story.now = DAY
+    story.now = 3 * DAY
     assert rules(story.ask(bolus_nl(1))) == []
 
 

@@ -346,9 +346,12 @@ def test_only_a_burst_has_pulses_and_an_intra_rate() -> None:
         ("1 s", "999 ms", ["cycle.pause"]),
         ("100 ms", "100 ms", ["cycle.pause", "cycle.stimulate"]),
         ("1 s", "0 s", ["cycle.pause"]),
+        ("24 h", "24 h", []),
+        ("86400001 ms", "1 s", ["cycle.stimulate"]),
+        ("1 s", "86400001 ms", ["cycle.pause"]),
     ],
 )
-def test_a_cycle_is_not_so_fast_that_it_drains_a_battery(
+def test_a_cycle_is_not_so_fast_that_it_drains_a_battery_nor_longer_than_the_device_counts(
     stimulate: str, pause: str, expected: list[str]
 ) -> None:
     program = replace(WALKING, stimulate=parse_duration(stimulate), pause=parse_duration(pause))

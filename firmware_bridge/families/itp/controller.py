@@ -42,10 +42,13 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
         await self._line_left()
 
     async def found(self, programs: tuple[Output, ...]) -> None:
-        """Where no program was verified, going on means what the pump was left to deliver."""
+        """Going on means what the pump itself is found to deliver, whoever put it there."""
         for program in programs:
-            if isinstance(program, PumpProgram) and self.state.last_verified is None:
+            if isinstance(program, PumpProgram) and self.state.last_verified != program:
                 await self.gate.tell(Found(self.now(), program))
+        is_new = self.state.last_verified is None and not self.state.unknown_program
+        if not programs and is_new and (await self._evidence()).fill_at_ms:
+            await self._unverified(0, "the pump has been filled and holds no program", True)
 
     async def with_evidence(self, command: ProgramPump) -> ProgramPump:
         """The command with the pump's clock and its own count of what is left."""

@@ -37,6 +37,8 @@ NOBODY = "none"
 class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
     """One stimulator under one owner."""
 
+    _falling_to: tuple[MicroAmps, ...] | None = None
+    """What a lowering under way has asked for: nothing that follows may start from more."""
     by_itself = "The stimulator ramps to zero by itself when its lease ends."
 
     def outputs_of(self, command: ProgramStimulator) -> tuple[Output, ...]:
@@ -141,10 +143,11 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
             raise Refused("the stimulator's output is off: only a running program has an amplitude")
         if amplitude < 0:
             raise UsageError(f"an amplitude is 0 mA or more, not {amplitude} uA")
-        wanted = list(running.amplitudes)
+        flowing = self._falling_to or running.amplitudes
+        wanted = list(flowing)
         wanted[only_area(running, area)] = amplitude
         amplitudes = tuple(wanted)
-        if all(new <= old for new, old in zip(amplitudes, running.amplitudes, strict=True)):
+        if all(new <= old for new, old in zip(amplitudes, flowing, strict=True)):
             return await self._lower(amplitudes)
         changed = replace(running, amplitudes=amplitudes)
         command = ChangeAmplitude(changed, self.profile)
@@ -154,13 +157,17 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         step = self.profile.amplitude_step
         if any(amplitude % step for amplitude in amplitudes):
             raise Refused(f"this device sets amplitudes in steps of {write_current(step)} (SR-40)")
-        reply = await self.session.lower(LowerAmplitude(list[int](amplitudes)))
-        if isinstance(reply, RefusedByDevice):
-            raise DeviceFault(
-                f"{self.identity.serial} did not lower its amplitudes: {reply.detail}; its output "
-                f"is {(await self.sample()).state}"
-            )
-        await self.gate.tell(Lowered(self.now(), amplitudes))
+        self._falling_to = amplitudes
+        try:
+            reply = await self.session.lower(LowerAmplitude(list[int](amplitudes)))
+            if isinstance(reply, RefusedByDevice):
+                raise DeviceFault(
+                    f"{self.identity.serial} did not lower its amplitudes: {reply.detail}; its "
+                    f"output is {(await self.sample()).state}"
+                )
+            await self.gate.tell(Lowered(self.now(), amplitudes))
+        finally:
+            self._falling_to = None
         return Result("delivered", "the amplitudes are falling")
 
     # --- lease -------------------------------------------------------------------------------
