@@ -18,7 +18,7 @@ test: $(STAMP) ## the whole test suite
 	@$(BIN)/python -m pytest -n auto
 
 coverage: $(STAMP) ## every branch of the judge is walked by a test
-	@$(BIN)/python -m pytest -q -n auto tests/safety --cov --cov-report=term
+	@$(BIN)/python -m pytest -q -n auto tests/safety --cov
 
 check: $(STAMP) ## style, types, import contracts, requirements and their tests, lock file
 	@echo "ruff:      lint"

@@ -9,7 +9,6 @@ from .chronicle import DAY, Drug, Program
 from .pump_life import Setting
 from .slow_twin import HOUR, MINUTE, WINDOWS, most_of_basal_and_buttons
 
-
 LOOSE = 18 * 10**12
 """fg: below what the formulary lets a file set, far above what these pumps give."""
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import accumulate
 from operator import sub
 
-from window_oracle import Steps
+from window_oracle import Button, Steps
 
 from .chronicle import (
     DAY,
@@ -189,12 +189,20 @@ def _about_dose(bolus: Bolus, program: Program) -> Iterator[str]:
         yield "SR-07"
     if bolus.over <= 0:
         yield "SR-16"
-    elif (FLOW_MAX - max(flow for _, flow in program.basal)) * bolus.over < bolus.volume * DAY:
+    elif not _can_flow(bolus, program):
         yield "SR-07"
+
+
+def _can_flow(bolus: Bolus | Button, program: Program) -> bool:
+    """Whether the pump can move a bolus on top of the largest basal."""
+    left = FLOW_MAX - max(flow for _, flow in program.basal)
+    return bolus.volume * DAY <= left * bolus.over
 
 
 def _about_itself(program: Program) -> Iterator[str]:
     """A program is judged at its own worst: every press at the worst moment of its day."""
+    if program.button is not None and not _can_flow(program.button, program):
+        yield "SR-07"
     for drug in program.drugs:
         for window, limit in zip(WINDOWS, drug.per_window, strict=True):
             if most_of_basal_and_buttons(frozenset([program]), drug.name, window) > limit:

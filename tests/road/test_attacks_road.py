@@ -570,7 +570,6 @@ async def test_an_approval_is_void_once_a_second_operator_has_lowered_the_dose_m
         assert pump.state.pump_program == lower.program
 
 
-@finding(11, "a bolus keeps the volume of a dose in the strength before the one it is given in")
 async def test_a_bolus_asked_for_in_one_strength_is_not_given_in_another() -> None:
     async with road("pump") as bench:
         pump = await bench.pump()

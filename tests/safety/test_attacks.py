@@ -61,12 +61,11 @@ def asked_for(story: Story, therapy: InfusionTherapy, patient: str) -> Intended 
 # --- 2: what one fill consists of may change without a question ----------------------------------
 
 
-@finding(2, "in two steps the catheter's volume changes with the fill, and a bridge is cut short")
 def test_a_catheter_that_shrinks_just_before_a_refill_does_not_shorten_the_bridge_unasked() -> None:
     strong = {"morphine": "20 mg/mL"}
     story = running(filled_with(strong, "2 mg/day"))
     answer = story.ask(filled_with(strong, "2 mg/day", line="0.25 mL"))
-    assert "SR-12" in rules(answer) or "SR-18" in rules(answer)
+    assert "SR-13" in rules(answer)
 
 
 # --- 10: going on denied -------------------------------------------------------------------------

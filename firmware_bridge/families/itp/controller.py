@@ -90,9 +90,12 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
         if left := await self._line_left():
             (finding,) = judge_line_is_still(self.state.line_moves, self.now(), left)
             raise Refused(f"refused: {finding.rule}, {finding.message}", (finding,))
+        if self.state.pump_program != program:
+            raise Refused("another program was applied meanwhile: ask again (SR-58)")
         volume = volume_for(dose, program.drugs[0].concentration)
         command = GiveBolus(BolusOutput(volume, over), self.profile)
-        return await self.carry_out(command, self.state.patient or "none", override, stops=stops)
+        patient = self.state.patient or "none"
+        return await self.carry_out(command, patient, override, stops=stops, epoch=self.state.epoch)
 
     async def prime_of_fill(self, over: Milliseconds) -> tuple[PumpProgram, PrimeOutput]:
         """What the one prime of the verified program's fill would move, and that program.
