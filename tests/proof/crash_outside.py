@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from firmware_bridge.families.body import TruthLine
 from firmware_bridge.families.itp.firmware import PumpFirmware
@@ -63,11 +63,14 @@ class Person(NamedTuple):
     ids: tuple[tuple[int, int], ...] = ()
 
 
+When = Literal["before the next conversation", "after the next host has asked about an id"]
+
+
 class OnItsWay(NamedTuple):
-    """A frame on the wire that outlived its host: it arrives before the nth frame of the next."""
+    """A frame on the wire that outlived its host, and when it arrives in the life of the next."""
 
     frame: bytes
-    before: int
+    when: When
 
 
 @dataclass
@@ -139,7 +142,7 @@ class Outside:
         out. So are the numbers of conversations, of which no two are the same.
         """
         wire = [
-            (late.before, repr(one.message), one.session == session_of(self.device))
+            (late.when, repr(one.message), one.session == session_of(self.device))
             for late in self.wire
             for one in envelopes(late.frame)
         ]
@@ -289,10 +292,13 @@ def what_files_say(files: Files) -> bytes:
 
 @lru_cache(maxsize=100_000)
 def power_cuts(files: Files) -> tuple[tuple[str, Files], ...]:
-    """What a power cut may leave: only what was synced, and of the rest some first part."""
+    """What a power cut may leave: only what was synced, and of the rest some first part.
+
+    All of the rest is what a kill leaves too.
+    """
     left: list[tuple[str, Files]] = []
     anchors = dict.fromkeys((files.anchor_synced, files.anchor_written))
-    parts = dict.fromkeys((0, len(files.pending) // 2, len(files.pending)))
+    parts = dict.fromkeys((0, len(files.pending) // 2))
     for anchor in anchors:
         for part in parts:
             cut = Files(files.synced + files.pending[:part], b"", anchor, anchor, b"")

@@ -4,7 +4,7 @@ At each step `Life.step` looks at what a death would leave just there.
 """
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import cbor2
 
@@ -17,14 +17,13 @@ from firmware_bridge.simulator.ports import InProcessLink
 from safety.events import Intended
 from safety.journal_format import HASH_BYTES, HEADER_BYTES, MAGIC, Head, parse
 
-from .crash_outside import PUMP, Files, FilesAnchor, FilesDisk, FilesStates, OnItsWay
+from .crash_outside import PUMP, Files, FilesAnchor, FilesDisk, FilesStates, OnItsWay, When
 
 if TYPE_CHECKING:
     from .crash_life import Life
 
 
-OPEN_IS = 2
-"""Which frame of a host opens its conversation."""
+WHENS: tuple[When, ...] = get_args(When)
 
 
 class SteppedDisk(FilesDisk):
@@ -93,17 +92,12 @@ class SteppedStates(FilesStates):
 class SteppedLink(Link):
     """The line to the pump, with a step at each frame and reply, and frames that come late."""
 
-    LATE_BEFORE = (2, 5)
-    """Before which frame of the next host a late one arrives: its Open, and what comes after it has
-    asked about an id (Identify, Open, Open, AskOutcome)."""
-
     def __init__(self, life: "Life") -> None:
         self._life = life
         self._inner = InProcessLink(life.runner)
         self.url = self._inner.url
         self._receiver: Receiver | None = None
         self._asked: list[str] = []
-        self._frames = 0
 
     async def open(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -114,23 +108,21 @@ class SteppedLink(Link):
 
     def write(self, data: bytes) -> None:
         life = self._life
-        self._let_late_frames_in()
-        if life.breaks and self._frames == OPEN_IS:
-            life.breaks = False
-            raise LinkLost("the line broke")
         message = PUMP.catalogue.decode(decode_frame(data[:-1]) or b"").message
         name = PUMP.requests[type(message)]
+        self._let_late_frames_in(name)
+        if life.breaks and name == "open":
+            life.breaks = False
+            raise LinkLost("the line broke")
         is_therapy = isinstance(message, TherapyRequest)
         own: int | None = getattr(message, "id", None) if is_therapy else None
         if own is not None and own not in durable_ids(life.disk.files.synced):
             life.course.wrong.append(f"{name} of id {own} left before its intent was durable")
         life.step(f"before {name} leaves")
         if is_therapy:
-            for before in self.LATE_BEFORE:
-                late = (*life.wire, OnItsWay(data, before))
-                life.step(
-                    f"when {name} has left, to arrive before the next frame {before}", wire=late
-                )
+            for when in WHENS:
+                late = (*life.wire, OnItsWay(data, when))
+                life.step(f"when {name} has left, to arrive {when}", wire=late)
         self._asked.append(name)
         self._inner.write(data)
         life.frames += 1
@@ -139,11 +131,15 @@ class SteppedLink(Link):
             later = life.loop.now_ns + 600 * NS_PER_S
             life.step(f"after {name} was carried out, ten minutes without a host", now_ns=later)
 
-    def _let_late_frames_in(self) -> None:
-        self._frames += 1
+    def _let_late_frames_in(self, name: str) -> None:
         life = self._life
-        arrived = [late.frame for late in life.wire if late.before <= self._frames]
-        life.wire = tuple(late for late in life.wire if late.before > self._frames)
+        due = set[When]()
+        if name == "open":
+            due.add("before the next conversation")
+        if self._asked[-1:] == ["outcome"]:
+            due.add("after the next host has asked about an id")
+        arrived = [late.frame for late in life.wire if late.when in due]
+        life.wire = tuple(late for late in life.wire if late.when not in due)
         for frame in arrived:
             life.runner.receive(frame)
             life.frames += 1

@@ -7,13 +7,13 @@ frames and replies left on the wire, and again while they recover.
 
 from time import perf_counter
 
-from . import crash_life
 from .crash_search import Search, processors, searched
 from .crash_twins import ORDER_BUGS, OrderBug
 from .evidence import Effort, Evidence, Planted
 
 DEPTH_OF_TWINS = 1
 MANY_NTHS = 16
+ABOUT_SECONDS = {"quick": 40, "full": 300}
 SHOWN = 5
 
 
@@ -68,19 +68,14 @@ def violations(search: Search) -> list[str]:
 
 
 def found(bug: OrderBug, without: frozenset[str] = frozenset()) -> Planted:
-    """Whether a planted bug shows, and after how many deaths that were looked at.
+    """Whether a planted bug shows, and in the how manieth life, after which deaths.
 
     ``without``: what is found without it, and so is no sign of it.
     """
     with bug.planted():
         search = searched(DEPTH_OF_TWINS, late_worker=False, unless=without)
     if not search.found:
-        return Planted(bug.name, found=False, how_soon=f"not in {search.deaths_seen():,} deaths")
+        return Planted(bug.name, found=False, how_soon=f"not in {search.lives:,} lives")
     path, text = search.found[0]
-    how_soon = f"death {search.deaths_seen():,}: {'; then '.join(path) or 'none'}: {text}"
+    how_soon = f"life {search.lives:,}, {'; then '.join(path) or 'nobody killed'}: {text}"
     return Planted(bug.name, found=True, how_soon=how_soon)
-
-
-def story() -> tuple[str, ...]:
-    """What the person asks for, in order."""
-    return crash_life.STORY

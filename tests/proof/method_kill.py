@@ -21,6 +21,7 @@ SECONDS = {"quick": 30.0, "full": 100.0}
 TWIN_KILLS = 300
 TWIN_SECONDS = 60.0
 SHOWN = 5
+ABOUT_SECONDS = {"quick": 10, "full": 150}
 BUGS = {
     "quick": ("a command is sent before its intent is recorded",),
     "full": (

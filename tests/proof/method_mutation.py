@@ -45,7 +45,11 @@ PLANTED: dict[str, tuple[str, str, str]] = {
         "Journal.commit",
         "self.sync() -> pass",
     ),
-    "a stop opens boluses": ("safety/kernel.py", "_judge_bolus", "*judge_held(state.held) left out"),
+    "a stop opens boluses": (
+        "safety/kernel.py",
+        "_judge_bolus",
+        "*judge_held(state.held) left out",
+    ),
 }
 """Slips that the tests must notice: by file, function and change."""
 
@@ -130,7 +134,9 @@ def _is_meant(key: Key, file: str, function: str, change: str) -> bool:
 
 def _stale(equal: dict[Key, str]) -> list[str]:
     known = all_mutants()
-    return [f"listed as equal, and there is none: {_words(key)}" for key in equal.keys() - known.keys()]
+    return [
+        f"listed as equal, and there is none: {_words(key)}" for key in equal.keys() - known.keys()
+    ]
 
 
 def _words(key: tuple[str, ...]) -> str:

@@ -37,6 +37,7 @@ from .power_cut import (
 )
 
 SHOWN = 5
+ABOUT_SECONDS = {"quick": 15, "full": 60}
 
 
 @dataclass

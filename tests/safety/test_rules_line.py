@@ -663,6 +663,28 @@ def test_a_file_that_calls_the_line_of_a_running_pump_empty_is_no_continuation()
     assert isinstance(story.ask(filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day")), Intended)
 
 
+@pytest.mark.requirement("SR-13")
+@pytest.mark.parametrize("other", ["17.999999 mL", "18.000001 mL"])
+def test_another_volume_for_the_fill_that_the_pump_counts_from_takes_two_persons(
+    other: str,
+) -> None:
+    """What has gone into the line is the fill less what is left: an edit would move it."""
+    story = running(filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day"))
+    edited = filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day", volume=other)
+    finding = the_one(story.ask(edited))
+    assert (finding.rule, finding.severity, finding.path) == ("SR-13", "soft", "fill.volume")
+    assert f"was 18 mL and is now {other}" in finding.message
+    assert rules(story.ask(edited, ALONE)) == ["SR-57"]
+    story.tell(Latched(instant(0), "the disk is full", False))
+    assert "SR-56" in rules(story.ask(edited, WAIVED))
+
+
+@pytest.mark.requirement("SR-13")
+def test_another_fill_may_have_another_volume() -> None:
+    story = running(filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day"))
+    story.do(filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day", volume="17 mL", fill=2))
+
+
 @pytest.mark.requirement("SR-62")
 def test_applying_an_unprimed_program_again_is_continuation() -> None:
     story = fresh()

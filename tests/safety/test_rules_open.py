@@ -11,6 +11,7 @@ from kernel_bench import (
     IDENTITY,
     MINUTE,
     SLACK,
+    PumpCase,
     Story,
     bolus_nl,
     button_nl,
@@ -327,6 +328,28 @@ def test_after_a_delivery_that_nobody_asked_for_every_window_is_full_for_a_day(c
     assert "SR-14" in rules(story.ask(bolus_nl(1)))
     story.now = 3 * DAY
     assert rules(story.ask(bolus_nl(1))) == []
+
+
+# --- approvals (SR-58) ---------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("SR-58")
+@pytest.mark.parametrize("case", [BASE, MORE["one step more"]], ids=["going on", "more"])
+def test_what_was_approved_is_void_once_the_epoch_has_moved(case: PumpCase) -> None:
+    story = programmed(BASE)
+    approved = story.state.epoch
+    now = instant(story.now)
+    ask = Ask(now, 9, case.command, "BENCH-012", seen=now.fast, epoch=approved)
+    _, (effect,) = step(story.state, ask)
+    assert isinstance(effect.event, Intended)  # type: ignore[union-attr]
+    story.do(BASE.command)  # another operator was quicker
+    assert story.state.epoch != approved
+    _, (effect,) = step(story.state, ask)
+    event = effect.event  # type: ignore[union-attr]
+    assert isinstance(event, Rejected)
+    assert [(one.rule, one.severity) for one in event.findings] == [("SR-58", "hard")]
+    _, (effect,) = step(story.state, replace(ask, epoch=None))
+    assert isinstance(effect.event, Intended)  # type: ignore[union-attr]
 
 
 # --- stale states (SR-52), lockout (SR-15) -------------------------------------------------------
