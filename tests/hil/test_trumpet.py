@@ -44,13 +44,8 @@ def test_a_point_is_read_at_a_glance() -> None:
     assert str(trumpet(GOLDEN, Fraction(1))[3]) == "5 min: +20.0000 % / -40.0000 %"
 
 
-@pytest.mark.parametrize(("fault", "most"), [("", 0), ("over_delivery", 50)])
-def test_the_simulated_pump_keeps_its_rate_until_it_over_delivers(
-    pump: Pump, truth: Truth, fault: str, most: int
-) -> None:
+def test_the_simulated_pump_keeps_its_rate(pump: Pump, truth: Truth) -> None:
     pump.apply("examples/infusion.yaml")
-    if fault:
-        pump.fault(fault)
     pump.wait("3 h")
     for point in truth.trumpet("morphine", rate="1.8 mg/day"):
-        assert abs(point.most - most) < 1, str(point)
+        assert abs(point.most) < 1, str(point)

@@ -218,6 +218,16 @@ def test_a_bolus_at_exactly_the_lockout_lies_outside_a_window_of_that_length() -
         assert bolus_time(one, Milliseconds(4 * HOUR_MS + extra)) == expected
 
 
+@pytest.mark.requirement("SR-14")
+@pytest.mark.parametrize("one", [bolus(600_000, HOUR_MS, 1), bolus(600_000, 600_000, 200)])
+def test_a_window_without_length_holds_no_bolus_however_the_count_and_the_lockout_are(
+    one: PatientBolusOutput,
+) -> None:
+    """The monitor asks it of two readings of one moment."""
+    windows = [bolus_time(one, Milliseconds(length)) for length in (-1, 0, 1)]
+    assert windows == [0, 0, 1]
+
+
 def test_boluses_without_time_lockout_or_count_are_not_bounded() -> None:
     assert is_bounded(bolus(1, 1, 1))
     for wrong in (bolus(0, 1, 1), bolus(2, 1, 1), bolus(1, 1, 0), bolus(-1, -1, 1)):

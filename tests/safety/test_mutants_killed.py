@@ -83,6 +83,13 @@ def test_the_last_of_many_boluses_counts_for_what_the_window_holds_of_it() -> No
     assert bolus_time(boluses, Milliseconds(6 * HOUR)) == HOUR
     assert bolus_time(boluses, Milliseconds(6 * HOUR + 1)) == HOUR + 1
     assert bolus_time(boluses, Milliseconds(13 * HOUR)) == 3 * HOUR
+    assert bolus_time(boluses, Milliseconds(30 * HOUR + 1)) == 5 * HOUR + 1
+
+
+@pytest.mark.parametrize("window", [0, 1])
+def test_no_window_holds_more_bolus_than_it_is_long(window: int) -> None:
+    boluses = button(over=HOUR, lockout=6 * HOUR, most=3)
+    assert bolus_time(boluses, Milliseconds(window)) == window
 
 
 def test_boluses_back_to_back_count_in_full_up_to_the_end_of_their_count() -> None:

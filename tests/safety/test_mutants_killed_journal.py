@@ -8,8 +8,17 @@ from pathlib import Path
 
 import cbor2
 import pytest
-from clinical_examples import SCS, WALKING
-from disk_bench import FaultyDisk, anchored, chapter, entries_of, opened, settled, written
+from clinical_examples import SCS, WALKING, area, tonic
+from disk_bench import (
+    FaultyDisk,
+    anchored,
+    chapter,
+    connected,
+    entries_of,
+    opened,
+    settled,
+    written,
+)
 from gate_bench import Bench, Lazy
 from kernel_bench import (
     bolus_nl,
@@ -27,6 +36,7 @@ from device_profiles.quantities import (
 from safety.anchor import SLOT_BYTES, Anchor
 from safety.checkpoint import StateFile
 from safety.commands import ProgramStimulator
+from safety.disk import FileDisk
 from safety.events import (
     Cleared,
     Counted,
@@ -75,6 +85,37 @@ async def test_one_objection_is_told_without_a_count_of_others(tmp_path: Path) -
     assert "more" not in str(refusal.value)
 
 
+async def test_what_only_lacks_a_reason_is_told_with_the_first_that_is_missing(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path)
+    soft = tonic(area("E3 -100, E4 +100", "8 mA", width="500 us"))
+    with pytest.raises(Refused, match=r"^needs a reason .*: SR-41"):
+        await bench.ask(ProgramStimulator((soft,), SCS))
+
+
+@pytest.mark.requirement("SR-56")
+async def test_a_settling_that_fails_latches_at_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    await bench.begin()
+    await bench.gate.tell(settled(1))
+    bench.disk.fail_sync = bench.disk.calls.count("sync") + 1
+    await bench.gate.settle()
+    assert bench.gate.state.latched is not None
+
+
+def test_a_journal_that_is_closed_is_anothers_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    first = open_journal(FileDisk(path), Anchor(tmp_path / "anchor")).journal
+    first.append(opened())
+    first.settle()
+    first.close()
+    second = open_journal(FileDisk(path), Anchor(tmp_path / "anchor"))
+    assert second.problem is None
+    second.journal.append(settled(1))
+    second.journal.close()
+
+
 async def test_a_plan_is_judged_as_if_the_output_were_off(tmp_path: Path) -> None:
     story = stimulator()
     story.do(start(WALKING))
@@ -90,6 +131,7 @@ UNSYNCED_EVENTS: list[Event] = [
     settled(1),
     Measured(instant(1), 1, (Ohms(500),)),
     Cleared(instant(1), "a"),
+    connected(),
 ]
 
 
@@ -126,6 +168,7 @@ async def test_a_count_is_on_the_disk_as_soon_as_it_is_written(tmp_path: Path) -
     bench = Bench(tmp_path, bench.disk, worker, ids=90)
     calls = list(bench.disk.calls)
     await bench.gate.tell(Counted(instant(1), 1, "running", NanoLitres(5)))
+    assert bench.disk.calls == calls
     worker.catch_up()
     assert bench.disk.calls == [*calls, "append", "sync"]
 

@@ -682,7 +682,10 @@ def test_another_volume_for_the_fill_that_the_pump_counts_from_takes_two_persons
 @pytest.mark.requirement("SR-13")
 def test_another_fill_may_have_another_volume() -> None:
     story = running(filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day"))
-    story.do(filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day", volume="17 mL", fill=2))
+    for rate in ("2.4 mg/day", "2.5 mg/day"):
+        other = filled_with({"morphine": "10 mg/mL"}, rate, volume="17 mL", fill=2)
+        assert isinstance(story.ask(other), Intended)
+        story.settle(story.ids, "refused")
 
 
 @pytest.mark.requirement("SR-62")
