@@ -92,7 +92,7 @@ async def test_what_can_only_make_us_count_more_reaches_the_disk_with_the_next_i
     await bench.gate.tell(Cleared(instant(0), "x"))
     lost = bench.disk.power_cut()
     assert [event.kind for event in lost.events()][-1] == "intended"
-    after = Bench(bench.folder, lost)
+    after = Bench(bench.folder, lost, ids=90)
     assert [one.id for one in after.gate.state.unsettled] == [clearance.intent_id]
     with pytest.raises(Refused, match="SR-23"):
         await after.ask(bolus_nl(1))
