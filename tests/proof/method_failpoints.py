@@ -5,6 +5,7 @@ kill, or by a power cut, before and after each byte and frame, in the middle of 
 frames and replies left on the wire, and again while they recover.
 """
 
+from collections.abc import Sequence
 from time import perf_counter
 
 from .crash_search import Search, processors, searched
@@ -39,7 +40,7 @@ def prove(effort: Effort) -> Evidence:
     return Evidence(
         method="failpoints",
         covered=covered,
-        violations=tuple(line for search in searches for line in violations(search)),
+        violations=tuple(violations(searches)),
         planted=tuple(found(bug, texts) for bug in ORDER_BUGS),
         not_shown=(
             "steps inside of the host that reach no file and no wire; a pump that dies too; a disk "
@@ -59,10 +60,11 @@ def _covered(what: str, depth: int, search: Search) -> str:
     )
 
 
-def violations(search: Search) -> list[str]:
-    """What a search found, each kind once, with the shortest schedule that leads to it."""
+def violations(searches: Sequence[Search]) -> list[str]:
+    """What searches found, each kind once, with the shortest schedule that leads to it."""
     shortest: dict[str, tuple[str, ...]] = {}
-    for path, text in sorted(search.found, key=lambda one: len(one[0])):
+    everything = [one for search in searches for one in search.found]
+    for path, text in sorted(everything, key=lambda one: len(one[0])):
         shortest.setdefault(text, path)
     return [f"{text} [{'; then '.join(path)}]" for text, path in shortest.items()][:SHOWN]
 
