@@ -23,11 +23,9 @@ from firmware_bridge.protocol.messages import (
 from firmware_bridge.safe_state import bring_to_safe_state
 from firmware_bridge.session import Result, Session
 from firmware_bridge.settings import Settings
-from safety.alarms import Alarm
+from safety.alarms import Alarm, is_news
 from safety.commands import Command, CommandKind, Override, ProgramPump, ProgramStimulator
-from safety.events import (
-    DeviceIdentity,
-)
+from safety.events import Cleared, DeviceIdentity
 from safety.events import Stopped as StoppedEvent
 from safety.kernel import Ask
 from safety.limits import PumpLimits
@@ -238,8 +236,13 @@ class Controller(KnownDevice, Generic[P, C]):
     """What the device does by itself when its host is gone, in a sentence."""
 
     async def note_stop(self, depth: StopDepth, *, confirmed: bool) -> None:
-        """Records a stop; one that is not confirmed is an alarm."""
+        """Records a stop; one that is not confirmed is an alarm until one is."""
         await self.gate.tell(StoppedEvent(self.now(), depth, confirmed))
-        if not confirmed:
-            text = f"{self.identity.serial}: a stop could not be confirmed"
-            await self.raise_alarm(Alarm("stop-unconfirmed", "HIGH", "SR-32", text))
+        text = f"{self.identity.serial}: a stop could not be confirmed"
+        alarm = Alarm("stop-unconfirmed", "HIGH", "SR-32", text)
+        if is_news(self.state.alarms, alarm) == confirmed:
+            return
+        if confirmed:
+            await self.gate.tell(Cleared(self.now(), alarm.code))
+        else:
+            await self.raise_alarm(alarm)

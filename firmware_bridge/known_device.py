@@ -43,7 +43,7 @@ from safety.noticed import noticed
 from safety.opening import open_journal
 from safety.outputs import Output
 from safety.state import State
-from safety.timeline import HostReading, Seen, Timeline, slow_after_absence
+from safety.timeline import EMPTY, HostReading, Seen, Timeline, slow_after_absence
 
 
 class KnownDevice(ABC):
@@ -69,6 +69,7 @@ class KnownDevice(ABC):
         self._timeline = Timeline(self._clocks(), Milliseconds(0), identity.speed)
         self._journal: Journal | None = None
         self._gate: Gate | None = None
+        self._journal_end = EMPTY
         self._seen: Milliseconds | None = None
 
     # --- life --------------------------------------------------------------------------------
@@ -80,7 +81,8 @@ class KnownDevice(ABC):
             lambda: open_journal(place.disk, place.anchor, place.states)
         )
         self._journal = opened.journal
-        self._timeline.restart_at(opened.slow)
+        self._journal_end = opened.end
+        self._timeline.restart_at(opened.end.slow)
         self._gate = Gate(opened, self._clock, self._settings.sound)
         problem = opened.problem or self._why_foreign(opened.first)
         if problem is not None:
@@ -122,7 +124,12 @@ class KnownDevice(ABC):
 
         A program that it says it has taken is read back and compared before it counts.
         """
-        result = settlement(await self.session.outcome_of(intent.id))
+        answer = await self.session.outcome_of(intent.id)
+        if answer.state == "unknown" and intent.id not in self.state.ids:
+            text = f"the device knows nothing of intent {intent.id:#x}, and may have forgotten it"
+            await self._unverified(intent.id, text, await self._holds_something())
+            return Result("UNCERTAIN", text)
+        result = settlement(answer)
         if result.outcome == "delivered" and intent.command in PROGRAMMING:
             result = await self._proved(result, lambda: self._read_back_equals(intent.outputs))
         await self._record(intent.id, result)
@@ -136,6 +143,8 @@ class KnownDevice(ABC):
         """Brings the journal to the disk and closes journal and link."""
         try:
             if self._gate is not None:
+                # Else the next host would take a jump that this one saw for time that passed.
+                await self._note_clocks(self._clocks())
                 await self._gate.settle()
         finally:
             if self._journal is not None:
@@ -276,16 +285,19 @@ class KnownDevice(ABC):
         self._timeline.device_showed(sample.clock, clocks)
         self._seen = self._timeline.fast(clocks)
         if self._gate is not None:
-            for text in self._timeline.notice(clocks):
-                await self.raise_alarm(Alarm("clock-jump", "LOW", "SR-15", text))
+            await self._note_clocks(clocks)
         return sample
+
+    async def _note_clocks(self, clocks: HostReading) -> None:
+        for text in self._timeline.notice(clocks):
+            await self.raise_alarm(Alarm("clock-jump", "LOW", "SR-15", text))
 
     async def _meet(self, found: Sample) -> None:
         """Takes note of the device as it is now, and of the time that passed without a host."""
         now = self.now()
         here = Seen(now.slow, now.wall, found.clock, found.boot)
         self._timeline.restart_at(
-            slow_after_absence(self.state.seen, now.slow, here, self.identity.speed)
+            slow_after_absence(self.state.seen, self._journal_end, here, self.identity.speed)
         )
         await self.gate.tell(
             Connected(self.now(), self.identity, found.boot, found.delivering, found.clock)

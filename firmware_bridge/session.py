@@ -151,8 +151,10 @@ class Session:
                     f"{self.url}: {again.serial} answers where {self._serial} was: nothing more "
                     "was sent but the question who it is; connect again"
                 )
-        self._session = self._new_session()
-        await self._ask(Open(self._session), Opened)
+        fresh = self._new_session()
+        await self._ask(Open(fresh), Opened)
+        # Not sooner: a lowering that overtakes it has to carry the number that the device knows.
+        self._session = fresh
 
     async def close(self) -> None:
         """Closes the link; whoever still waits for a reply hears that it is gone."""
@@ -182,10 +184,16 @@ class Session:
         before and has not been sent is void. Raises DeviceSilent or LinkLost when no answer comes.
         """
         self._lowerings += 1
+        answer: Reply | None = None
         for _ in range(STOP_ATTEMPTS):
             reply = await self._exchange(request)
-            if reply is not None:
+            if reply is None:
+                continue
+            if not (isinstance(reply, Refused) and reply.code == "wrong-session"):
                 return reply
+            answer = reply  # a session is just being opened anew: the next one carries its number
+        if answer is not None:
+            return answer
         raise self._silence(request)
 
     @property
@@ -275,7 +283,12 @@ class Session:
         if reply == step.proof:
             return Result("delivered", f"the device answered {type(reply).__name__}")
         if isinstance(reply, Refused) and reply.code != "wrong-session":
-            return Result("refused", f"the device refused: {reply.code}, {reply.detail}")
+            refused = Result("refused", f"the device refused: {reply.code}, {reply.detail}")
+            if step.prepares is not None:
+                return refused
+            # A reply alone proves nothing: its memory of the id has to say the same.
+            settled = await self._settle(intent_id)
+            return refused if settled.outcome == "refused" else settled
         if step.prepares is not None:
             what = "did not answer" if reply is None else f"answered {reply!r}"
             return Result("refused", f"the device {what} while staging; nothing was committed")

@@ -8,6 +8,7 @@ once its latest possible end has.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from device_profiles.quantities import Femtograms, Milliseconds, NanoLitres, divide_up, mass_of
 from safety.commands import Instant
@@ -17,11 +18,12 @@ from safety.outputs import DrugInPump
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A host bolus, counted from its intent until it has surely left the longest window.
+    """What left the tip at once for an intent, counted until it has surely left the longest window.
 
     ``least`` and ``most`` bound the volume in nL, ``begun`` (the intent) and ``latest_end`` the
     time (slow); ``over`` is how long it lasts. ``closed``: the device said that it ended, so that
-    nothing can lower it any more.
+    nothing can lower it any more. ``what``: a host bolus, what a prime pushes out of the line,
+    or what a bridge delivers in the wrong mix, with the difference of the two as ``drugs``.
     """
 
     id: int
@@ -32,6 +34,7 @@ class Reservation:
     least: NanoLitres
     most: NanoLitres
     closed: bool = False
+    what: Literal["bolus", "prime", "bridge"] = "bolus"
 
     def reaches_into(self, window: Milliseconds, now: Instant) -> bool:
         """Whether some of it may lie in the window that ends now; the edge counts."""
@@ -52,8 +55,11 @@ def narrowed(
     A count raises both bounds whenever it is larger. Only a bolus that was interrupted, and is
     closed for good, lowers the most, once. A bolus executed in full is never taken for less than
     was asked: a device that counts short of what it says it did is believed in the larger figure.
-    One that still runs ends no sooner than what is left of it takes.
+    One that still runs ends no sooner than what is left of it takes. What a prime moves is not
+    what it pushes out: its count only tells that it has ended.
     """
+    if reservation.what != "bolus":
+        return reservation if state == "running" else _ended(reservation, at)
     least = max(reservation.least, volume)
     most = max(reservation.most, volume)
     if state == "interrupted" and not reservation.closed:
@@ -62,13 +68,11 @@ def narrowed(
         left = divide_up(reservation.over * (most - volume), most) if most else 0
         end = max(reservation.latest_end, at.slow + left)
         return replace(reservation, least=least, most=most, latest_end=Milliseconds(end))
-    return replace(
-        reservation,
-        least=least,
-        most=most,
-        latest_end=min(reservation.latest_end, at.slow),
-        closed=True,
-    )
+    return replace(_ended(reservation, at), least=least, most=most)
+
+
+def _ended(reservation: Reservation, at: Instant) -> Reservation:
+    return replace(reservation, latest_end=min(reservation.latest_end, at.slow), closed=True)
 
 
 def counted(

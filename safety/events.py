@@ -8,7 +8,7 @@ from pydantic import Field
 from device_profiles.diagnostics import Finding
 from device_profiles.quantities import MicroAmps, Milliseconds, NanoLitres, Ohms
 from safety.alarms import Alarm
-from safety.commands import CommandKind, Instant, Override
+from safety.commands import NOTHING, CommandKind, Instant, Override
 from safety.limits import PumpLimits
 from safety.outputs import DrugInPump, Output, PumpProgram
 
@@ -72,8 +72,10 @@ class Found:
 class Intended:
     """A judged command, recorded before its first byte: from here on it counts in full.
 
-    ``drugs`` is what a bolus is made of, ``latest_end`` the slow time by which its delivery, or
-    the move in the line that it begins, has surely ended. ``passed`` are the rules whose soft
+    ``drugs`` is what a bolus or a prime is made of. ``stray`` is the most nL that a prime pushes
+    out of the tip, or that a bridge leaves behind or brings too soon. ``latest_end`` is the slow
+    time by which its delivery, or the move in the line that it begins, has surely ended: a prime,
+    and a bridge if nothing holds it up. ``passed`` are the rules whose soft
     findings the override let pass. ``timezone`` is that of a pump's therapy file.
     """
 
@@ -84,6 +86,7 @@ class Intended:
     patient: str
     limits: PumpLimits | None = None
     drugs: tuple[DrugInPump, ...] = ()
+    stray: NanoLitres = NOTHING
     latest_end: Milliseconds | None = None
     override: Override | None = None
     passed: tuple[str, ...] = ()

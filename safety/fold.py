@@ -1,8 +1,9 @@
 """What the judge knows after an event: one small function for each thing that can happen."""
 
 from dataclasses import replace
+from typing import Literal
 
-from device_profiles.quantities import DAY_MS, MINUTE_MS, Milliseconds
+from device_profiles.quantities import DAY_MS, MINUTE_MS, Milliseconds, NanoLitres
 from safety.alarms import Pause, with_cleared, with_looked, with_raised
 from safety.commands import CommandKind, Instant
 from safety.doubt import Reservation, begun_by, counted, proved_nothing
@@ -37,6 +38,7 @@ from safety.state import (
     PastProgram,
     StandingWaiver,
     State,
+    differences,
     past_programs_after,
     reservations_at,
 )
@@ -113,26 +115,42 @@ def intended(state: State, event: Intended) -> State:
         return state
     match event.outputs:
         case (BolusOutput() as bolus,):
-            asked = Reservation(
-                event.id,
-                event.drugs,
-                event.at.slow,
-                bolus.over,
-                event.latest_end,
-                least=type(bolus.volume)(0),
-                most=bolus.volume,
-            )
-            return replace(state, reservations=(*reservations_at(state, event.at), asked))
+            return _reserved(state, event, bolus.over, bolus.volume, "bolus")
         case (PrimeOutput() as prime,):
             fills = (*state.primed_fills, prime.fill_at_ms)[-FILLS_KEPT:]
-            moving = _with_move(state, event.at, LineMove(event.id, event.latest_end, "prime"))
-            return replace(moving, primed_fills=fills)
+            move = LineMove(event.id, event.latest_end, "prime", NanoLitres(0), ())
+            moving = replace(_with_move(state, event.at, move), primed_fills=fills)
+            return _reserved(moving, event, prime.over, event.stray, "prime")
         case _:
-            return _with_move(state, event.at, LineMove(event.id, event.latest_end, "bridge"))
+            program = next(one for one in event.outputs if isinstance(one, PumpProgram))
+            mixes = differences(program)
+            move = LineMove(event.id, event.latest_end, "bridge", event.stray, mixes)
+            return _with_move(state, event.at, move)
+
+
+def _reserved(
+    state: State,
+    event: Intended,
+    over: Milliseconds,
+    most: NanoLitres,
+    what: Literal["bolus", "prime"],
+) -> State:
+    assert event.latest_end is not None, "what is reserved ends"
+    asked = Reservation(
+        event.id,
+        event.drugs,
+        event.at.slow,
+        over,
+        event.latest_end,
+        least=NanoLitres(0),
+        most=most,
+        what=what,
+    )
+    return replace(state, reservations=(*reservations_at(state, event.at), asked))
 
 
 def _with_move(state: State, at: Instant, move: LineMove) -> State:
-    moves = (one for one in state.line_moves if one.latest_end >= at.slow)
+    moves = (one for one in state.line_moves if not one.has_ended(at))
     return replace(state, line_moves=(*moves, move))
 
 
@@ -165,13 +183,7 @@ def _refused(state: State, intent: Intended) -> State:
 def _delivered(state: State, intent: Intended, at: Instant) -> State:
     if intent.command in STARTS:
         state = replace(state, alerted=(), waivers=_waivers(state, intent))
-    state = replace(
-        state,
-        reservations=begun_by(state.reservations, intent.id, at),
-        line_moves=tuple(
-            _begun_move(one, intent, at) if one.id == intent.id else one for one in state.line_moves
-        ),
-    )
+    state = _begun(state, intent, at)
     match intent.command:
         case "program-stimulator":
             programs = tuple(o for o in intent.outputs if isinstance(o, StimulatorProgram))
@@ -186,6 +198,9 @@ def _delivered(state: State, intent: Intended, at: Instant) -> State:
             program = next(o for o in intent.outputs if isinstance(o, PumpProgram))
             return replace(
                 state,
+                line_moves=tuple(
+                    one for one in state.line_moves if one.what == "prime" or one.id == intent.id
+                ),
                 pump_program=program,
                 last_verified=program,
                 held=intent.id in state.overtaken,
@@ -205,6 +220,17 @@ def _delivered(state: State, intent: Intended, at: Instant) -> State:
             return replace(state, running=running)
         case _:
             return state
+
+
+def _begun(state: State, intent: Intended, at: Instant) -> State:
+    """What an intent does has begun by now, and not surely sooner."""
+    return replace(
+        state,
+        reservations=begun_by(state.reservations, intent.id, at),
+        line_moves=tuple(
+            _begun_move(one, intent, at) if one.id == intent.id else one for one in state.line_moves
+        ),
+    )
 
 
 def _begun_move(move: LineMove, intent: Intended, at: Instant) -> LineMove:
@@ -230,12 +256,31 @@ def device_counted(state: State, event: Counted) -> State:
     """
     doubtful = any(one.id == event.id for one in state.unsettled)
     word = "running" if doubtful else event.state
+    state = replace(
+        state, reservations=counted(state.reservations, event.id, word, event.volume, event.at)
+    )
+    if word == "running":
+        return state
+    ended = tuple(one for one in state.line_moves if one.id == event.id)
     return replace(
         state,
-        reservations=counted(state.reservations, event.id, word, event.volume, event.at),
-        line_moves=tuple(
-            one for one in state.line_moves if one.id != event.id or word == "running"
-        ),
+        reservations=(*state.reservations, *(_stray(one, event.at) for one in ended if one.stray)),
+        line_moves=tuple(one for one in state.line_moves if one.id != event.id),
+    )
+
+
+def _stray(move: LineMove, at: Instant) -> Reservation:
+    """What a bridge that is over has delivered in the wrong mix, by now and not surely sooner."""
+    return Reservation(
+        move.id,
+        move.mixes,
+        at.slow,
+        Milliseconds(0),
+        at.slow,
+        least=NanoLitres(0),
+        most=move.stray,
+        closed=True,
+        what="bridge",
     )
 
 
@@ -251,7 +296,13 @@ def _lost_on_the_way(state: State, event: Unverified) -> tuple[PastProgram, ...]
 
 
 def unverified(state: State, event: Unverified) -> State:
-    """No program counts as verified: nothing starts and no bolus is given until one is applied."""
+    """No program counts as verified: nothing starts and no bolus is given until one is applied.
+
+    Nobody asks after the intent of this id any more: as far as anybody knows it has begun by now.
+    """
+    intent = next((one for one in state.unsettled if one.id == event.id), None)
+    if intent is not None:
+        state = _begun(state, intent, event.at)
     return replace(
         state,
         epoch=state.epoch + 1,

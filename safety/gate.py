@@ -82,14 +82,14 @@ class Gate:
         self._sound = sound
         self._turn = asyncio.Lock()
         self._state = opened.state
-        self._slow = opened.slow
+        self._slow = opened.end.slow
         self._since_checkpoint = opened.since_checkpoint
         self._waiting: deque[Event | Summary] = deque()
         self._write_is_due = False
         self._sync_soon = False
         self._unheard: list[Raised] = []
         """Alarms about what people could not be told of; recorded with what is told next."""
-        self._last_at = Instant(opened.slow, Milliseconds(0), Milliseconds(0))
+        self._last_at = Instant(opened.end.slow, Milliseconds(0), Milliseconds(0))
         self._listeners: list[Callable[[Event], None]] = []
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from device_profiles.diagnostics import Finding
-from device_profiles.quantities import Milliseconds
+from device_profiles.quantities import Milliseconds, NanoLitres
 from safety import fold
 from safety.alarms import Alarm
 from safety.commands import (
@@ -50,6 +50,7 @@ from safety.events import (
 from safety.limits import PumpLimits, pump_limits
 from safety.outputs import DrugInPump, Output
 from safety.review import review_infusion, review_stimulation
+from safety.rules_bridge import stray_volume
 from safety.rules_change import judge_change, judge_kept
 from safety.rules_line import (
     bridge_end,
@@ -72,7 +73,7 @@ from safety.rules_open import (
     passed_rules,
     softened,
 )
-from safety.rules_prime import judge_prime
+from safety.rules_prime import judge_line_is_empty, judge_prime, pushed_out
 from safety.rules_running import (
     judge_amplitude_change,
     judge_impedance_pulses,
@@ -307,11 +308,15 @@ def _judge_bolus(state: State, command: GiveBolus | Prime, now: Instant) -> list
         *judge_line_is_still(state.line_moves, now),
         *judge_waivers(state.waivers, now),
     ]
-    if isinstance(command, Prime):
-        return findings + judge_prime(
-            state.pump_program, state.pump_limits, state.primed_fills, command
-        )
     held = reservations_at(state, now)
+    if isinstance(command, Prime):
+        findings += judge_prime(state.pump_program, state.pump_limits, state.primed_fills, command)
+        if state.pump_program is not None and state.pump_limits is not None:
+            known = programs_in_window(state, now)
+            findings += judge_line_is_empty(
+                state.pump_program, known, state.pump_limits, held, command, now
+            )
+        return findings
     return [
         *findings,
         *judge_unknown_past(windows_full_until(state, now), now, "bolus"),
@@ -424,11 +429,15 @@ def _limits_of(command: Command) -> PumpLimits | None:
 def _intent(state: State, ask: Ask, passed: tuple[str, ...]) -> Intended:
     command = ask.command
     drugs: tuple[DrugInPump, ...] = ()
+    stray = NanoLitres(0)
     latest_end: Milliseconds | None = None
     last_begin = ask.at.slow + delivery_slack(state)
     match command:
         case ProgramPump():
-            left = command.evidence.line_left if command.evidence else None
+            # A pump that lost its program does not know what it still had to move.
+            knows = command.evidence if state.pump_program is not None else None
+            left = knows.line_left if knows else None
+            stray = stray_volume(command.program, command.profile)
             latest_end = bridge_end(
                 command.program,
                 command.profile,
@@ -440,6 +449,9 @@ def _intent(state: State, ask: Ask, passed: tuple[str, ...]) -> Intended:
             drugs = state.pump_program.drugs
             latest_end = Milliseconds(last_begin + command.bolus.over)
         case Prime():
+            assert state.pump_program is not None, "a prime without a program is never granted"
+            drugs = state.pump_program.drugs
+            stray = pushed_out(state.pump_program, command)
             latest_end = Milliseconds(last_begin + command.prime.over)
     return Intended(
         ask.at,
@@ -449,6 +461,7 @@ def _intent(state: State, ask: Ask, passed: tuple[str, ...]) -> Intended:
         ask.patient,
         _limits_of(command),
         drugs,
+        stray,
         latest_end,
         ask.override,
         passed,

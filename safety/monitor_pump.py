@@ -27,6 +27,8 @@ GROSS = 2
 """A flow of more than so many times what may flow is no error of strokes: something else runs."""
 DAYS_LEFT: tuple[tuple[int, Priority], ...] = ((1, "HIGH"), (3, "MEDIUM"), (7, "LOW"))
 """Days that a drug which must not stop still lasts, and how urgent that is [domain 4.5]."""
+_AT_REST = ("empty-program", "halted")
+"""States of a pump that follows no program: nothing may flow, whoever wrote the journal."""
 _NO_FLOW = ("motor-stall", "occlusion", "pump-stopped", "reservoir-empty", "low-battery-reset")
 """What a pump says itself when nothing flows; then `no-flow` would say it twice."""
 
@@ -95,13 +97,13 @@ def _judge_flow(now: PumpReading, granted: Granted, profile: PumpProfile) -> lis
         text = f"{write_flow(now.flow)} flow: more than this pump can be programmed to"
         return [Alarm("free-flow", "HIGH", "SR-54", text)]
     plans = plans_of(now, granted)
-    if not plans:
-        return []
+    if not plans and now.state not in _AT_REST:
+        return []  # it follows a program that nobody here knows: other alarms say so
     granted_flow = 0
-    if now.state in ("running", "held"):
+    if plans and now.state in ("running", "held"):
         granted_flow = max(basal_flow_at(plan, now.clock) for plan in plans)
         granted_flow += _bolus_flow(now, granted)
-    if now.state == "running":
+    if plans and now.state == "running":
         granted_flow += max(_button_flow(plan) for plan in plans)
     if now.flow <= GROSS * widened(granted_flow, profile.accuracy):
         return []

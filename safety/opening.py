@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from device_profiles.quantities import Milliseconds
 from safety.anchor import Anchor
 from safety.checkpoint import StateFile, decode_state, is_of
 from safety.disk import Disk
@@ -11,19 +10,20 @@ from safety.journal import Journal
 from safety.journal_format import Chain, JournalError, off_anchor, read_chain, unsound
 from safety.kernel import step
 from safety.state import State
+from safety.timeline import EMPTY, Ending
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
     """What a journal's entries fold to.
 
-    ``slow`` is the slow time at which they end: lockouts and windows go on from there.
+    ``end`` is where they end: lockouts and windows go on from its slow time.
     ``summed_up`` counts the entries up to and with the checkpoint that the fold began from,
     ``problem`` names the entry that could not be read, which ended it.
     """
 
     state: State
-    slow: Milliseconds
+    end: Ending
     summed_up: int = 0
     problem: str | None = None
 
@@ -38,7 +38,7 @@ class OpenedJournal:
 
     journal: Journal
     state: State
-    slow: Milliseconds
+    end: Ending
     first: Opened | None
     since_checkpoint: int
     problem: str | None
@@ -66,7 +66,7 @@ def open_journal(disk: Disk, anchor: Anchor, states: StateFile | None = None) ->
     return OpenedJournal(
         Journal(disk, anchor, chain, problem, states),
         folded.state,
-        folded.slow,
+        folded.end,
         chain.first,
         chain.count - folded.summed_up,
         problem,
@@ -76,8 +76,8 @@ def open_journal(disk: Disk, anchor: Anchor, states: StateFile | None = None) ->
 def fold_chain(chain: Chain, states: StateFile | None) -> Folded:
     """What all entries fold to; what a checkpoint has summed up is not folded again."""
     begun = _at_checkpoint(chain, states) if states is not None else None
-    begun = begun or Folded(State(), Milliseconds(0))
-    state, slow = begun.state, begun.slow
+    begun = begun or Folded(State(), EMPTY)
+    state, end = begun.state, begun.end
     problem: str | None = None
     for number in range(begun.summed_up + 1, chain.count + 1):
         try:
@@ -86,8 +86,8 @@ def fold_chain(chain: Chain, states: StateFile | None) -> Folded:
             problem = str(error)
             break
         state, _ = step(state, event)
-        slow = max(slow, event.at.slow)
-    return Folded(state, slow, begun.summed_up, problem)
+        end = Ending(max(end.slow, event.at.slow), event.at.wall)
+    return Folded(state, end, begun.summed_up, problem)
 
 
 def _at_checkpoint(chain: Chain, states: StateFile) -> Folded | None:
@@ -102,7 +102,8 @@ def _at_checkpoint(chain: Chain, states: StateFile) -> Folded | None:
     try:
         checkpoint = chain.event(last)
         if isinstance(checkpoint, Checkpointed) and is_of(checkpoint, encoded):
-            return Folded(decode_state(encoded), checkpoint.at.slow, last)
+            end = Ending(checkpoint.at.slow, checkpoint.at.wall)
+            return Folded(decode_state(encoded), end, last)
     except JournalError:
         pass  # a state of another version
     return None

@@ -5,6 +5,7 @@ pump has to deliver the wanted dose in the old concentration: that is the bridge
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from device_profiles.diagnostics import Finding, Severity
 from device_profiles.notation import (
@@ -27,14 +28,25 @@ from device_profiles.quantities import (
     NanoLitres,
     divide_up,
     flow_for,
+    mass_of,
 )
 from device_profiles.therapy import DrugInLine, InfusionTherapy
-from safety.dose import can_be_bounded, largest_basal, worst_case_mass, worst_case_over
+from safety.dose import (
+    bolus_time,
+    can_be_bounded,
+    largest_basal,
+    largest_flow,
+    worst_case_mass,
+    worst_case_over,
+)
 from safety.limits import DOSE_WINDOWS, DoseWindow, DrugLimits, Limit, missing_limit
 from safety.outputs import Bridge, DrugInPump, FlowStep, PumpProgram
 from safety.rules_reservoir import InfusionCase
 
 Mix = Sequence[DrugInPump | DrugInLine]
+
+PARTS = 24
+"""Into how many steps a window is cut to find the worst moment for a bridge to end in it."""
 
 
 # --- what a bridge must be -----------------------------------------------------------------------
@@ -43,6 +55,12 @@ Mix = Sequence[DrugInPump | DrugInLine]
 def line_volume(catheter: NanoLitres, profile: PumpProfile) -> NanoLitres:
     """What lies between the reservoir and the tip: tubing and catheter."""
     return NanoLitres(profile.tubing + catheter)
+
+
+def stray_volume(program: PumpProgram, profile: PumpProfile) -> NanoLitres:
+    """How far line and bridge may part by the pump's accuracy: what leaves in the wrong mix."""
+    bridged = program.bridge.volume if program.bridge else 0
+    return NanoLitres(divide_up(bridged * profile.accuracy, MILLION))
 
 
 def concentration_in(mix: Mix, name: str) -> NanogramsPerMillilitre:
@@ -182,74 +200,108 @@ def judge_bridge_windows(case: InfusionCase) -> list[Finding]:
     """SR-04, SR-05: every drug in the line keeps its limits while the bridge runs and ends.
 
     The first drug sets the flow; what else is in the line comes along with it, and a window may
-    hold the end of the bridge and the basal after it. A drug that only the line holds has no limits
-    in the file: the formulary's day holds. Protects from too much of a second drug. Harm: such a
-    change of a mix is refused. Longest denial: until the file is corrected. Way out: a lower dose
-    first, or the line is flushed and the bridge waived.
+    hold the end of the bridge and the basal after it. Where the two meet, line and bridge part by
+    the pump's accuracy, and what is left of one mix leaves at the flow of the other. A drug that
+    only the line holds has no limits in the file: the formulary's day holds. Protects from too much
+    of a second drug, and from the stronger mix at the larger flow. Harm: such a change of a mix is
+    refused. Longest denial: until the file is corrected. Way out: a lower dose first, or the line
+    is flushed and the bridge waived.
     """
     program, bridging = case.program, case.program.while_bridging()
     if bridging is None or not (can_be_bounded(program) and can_be_bounded(bridging)):
         return []
     findings: list[Finding] = []
-    for drug in bridging.drugs:
-        limits = next((one for one in case.limits.drugs if one.name == drug.name), None)
+    for name in dict.fromkeys(drug.name for drug in (*bridging.drugs, *program.drugs)):
+        limits = next((one for one in case.limits.drugs if one.name == name), None)
         if limits is None:
-            findings += _judge_leaving_drug(case, bridging, drug)
+            findings += _judge_leaving_drug(case, bridging, name)
             continue
         for window in DOSE_WINDOWS:
-            findings += _judge_window(program, bridging, drug, limits, window)
+            findings += _judge_window(case, bridging, limits, window)
     return findings
 
 
+def _stray_mass(
+    case: InfusionCase, bridging: PumpProgram, name: str, window: Milliseconds
+) -> Femtograms:
+    """How much more of a drug leaves in a window because line and bridge part, rounded up.
+
+    What is left of the stronger mix leaves at the flow that belongs to the weaker one.
+    """
+    before, after = (concentration_in(mix.drugs, name) for mix in (bridging, case.program))
+    flow = largest_flow(case.program if before > after else bridging)
+    stray = min(stray_volume(case.program, case.profile), divide_up(flow * window, DAY_MS))
+    return mass_of(NanoLitres(stray), NanogramsPerMillilitre(abs(before - after)))
+
+
+def _end_of_bridge(
+    case: InfusionCase, bridging: PumpProgram, name: str, window: Milliseconds
+) -> Femtograms:
+    """The most of a drug in a window that holds the end of the bridge, beside the basal.
+
+    The pump opens its button one lockout after the old mix has left the line, so what strays and
+    the presses share the window. Searched in steps, each counted at the worse of its two ends.
+    """
+    button = case.program.patient_bolus
+    most = 0
+    for part in range(PARTS):
+        begun, ended = (Milliseconds(window * one // PARTS) for one in (part, part + 1))
+        presses = NanoLitres(0)
+        if button is not None:
+            rest = Milliseconds(window - begun - button.lockout)
+            presses = NanoLitres(divide_up(button.volume * bolus_time(button, rest), button.over))
+        held = mass_of(presses, concentration_in(case.program.drugs, name))
+        most = max(most, _stray_mass(case, bridging, name, ended) + held)
+    return Femtograms(most)
+
+
 def _judge_window(
-    program: PumpProgram,
-    bridging: PumpProgram,
-    drug: DrugInPump,
-    limits: DrugLimits,
-    window: DoseWindow,
+    case: InfusionCase, bridging: PumpProgram, limits: DrugLimits, window: DoseWindow
 ) -> list[Finding]:
-    after = concentration_in(program.drugs, drug.name)
+    program, name = case.program, limits.name
+    before, after = (concentration_in(mix.drugs, name) for mix in (bridging, program))
     alone = worst_case_mass(program, after, window.length)
-    both = worst_case_over(((program, after), (bridging, drug.concentration)), window.length)
+    basals = ((replace(program, patient_bolus=None), after), (bridging, before))
+    basal = worst_case_over(basals, window.length)
+    worst = Femtograms(basal + _end_of_bridge(case, bridging, name, window.length))
     hard = limits.of(window.quantity)
     soft = limits.per_day_soft if window.length == DAY_MS else None
     pairs: tuple[tuple[Severity, Limit | None], ...] = (("hard", hard), ("soft", soft))
     for severity, limit in pairs:
-        if limit is not None and both > limit.value:
+        if limit is not None and worst > limit.value:
             # What the basal alone overfills is said of the basal.
-            return [] if alone > limit.value else [_finding(drug, window, both, limit, severity)]
+            return [] if alone > limit.value else [_finding(name, window, worst, limit, severity)]
     return []
 
 
-def _judge_leaving_drug(
-    case: InfusionCase, bridging: PumpProgram, drug: DrugInPump
-) -> list[Finding]:
-    path, entry = f"bridge.from.{drug.name}", case.formulary.find(drug.name)
+def _judge_leaving_drug(case: InfusionCase, bridging: PumpProgram, name: str) -> list[Finding]:
+    path, entry = f"bridge.from.{name}", case.formulary.find(name)
     if entry is None:
-        message = f"{drug.name!r} is not in the formulary {case.formulary.name!r}"
+        message = f"{name!r} is not in the formulary {case.formulary.name!r}"
         hint = "check what the line holds; a lab may use a formulary of its own, with sources"
-        return [Finding("SR-11", "hard", path, message, drug.name, None, "formulary", hint)]
+        return [Finding("SR-11", "hard", path, message, name, None, "formulary", hint)]
     if entry.per_day_hard is None:
-        return [missing_limit(path, drug.name, "per_day")]
-    worst = worst_case_mass(bridging, drug.concentration, DAY_MS)
+        return [missing_limit(path, name, "per_day")]
+    held = worst_case_mass(bridging, concentration_in(bridging.drugs, name), DAY_MS)
+    worst = Femtograms(held + _stray_mass(case, bridging, name, DAY_MS))
     day = next(window for window in DOSE_WINDOWS if window.length == DAY_MS)
     if worst > entry.per_day_hard:
-        return [_finding(drug, day, worst, Limit(entry.per_day_hard, "formulary"), "hard")]
+        return [_finding(name, day, worst, Limit(entry.per_day_hard, "formulary"), "hard")]
     if entry.per_day_soft is not None and worst > entry.per_day_soft:
-        return [_finding(drug, day, worst, Limit(entry.per_day_soft, "formulary"), "soft")]
+        return [_finding(name, day, worst, Limit(entry.per_day_soft, "formulary"), "soft")]
     return []
 
 
 def _finding(
-    drug: DrugInPump, window: DoseWindow, worst: Femtograms, limit: Limit, severity: Severity
+    name: str, window: DoseWindow, worst: Femtograms, limit: Limit, severity: Severity
 ) -> Finding:
     unit = mass_unit_for(Femtograms(limit.value))
     shown = Femtograms(divide_up(worst, MILLION) * MILLION)  # whole ng, never read as less
     value, most = write_mass(shown, unit), write_mass(Femtograms(limit.value), unit)
     message = (
-        f"while the bridge runs, {drug.name} reaches {value} in the worst {window.words}; the "
+        f"while the bridge runs and ends, {name} reaches {value} in the worst {window.words}; the "
         f"{severity} limit {window.quantity} is {most} (layer: {limit.source})"
     )
     hint = "a lower dose first; or flush the line and take bridge: out"
-    path = f"bridge.from.{drug.name}"
+    path = f"bridge.from.{name}"
     return Finding(window.rule, severity, path, message, value, most, limit.source, hint)

@@ -19,7 +19,6 @@ from device_profiles.quantities import (
     FemtogramsPerDay,
     Milliseconds,
     NanoLitres,
-    NanoLitresPerDay,
     divide_up,
 )
 from safety.commands import NOTHING, Instant, ProgramPump
@@ -55,22 +54,23 @@ def bridge_end(
     begun: Milliseconds,
     left: NanoLitres | None = None,
 ) -> Milliseconds | None:
-    """The slow time by which a program's bridge has surely ended; ``None`` without a bridge.
+    """The slow time by which a program's bridge has ended if nothing holds it up.
 
-    At its smallest flow and the lower edge of the pump's accuracy. ``left`` is what a bridge that
-    has begun already still has to move, by the pump's own count.
+    At the smallest flow, with what a pump at the lower edge of its accuracy leaves behind; ``None``
+    without a bridge. ``left`` is what a bridge that has begun already still has to move, by the
+    pump's own count.
     """
     if program.bridge is None or left == 0:
         return None
     volume = program.bridge.volume if left is None else left
-    slowest = min((step.flow for step in program.bridge.basal), default=NanoLitresPerDay(0))
-    surely = max(1, slowest * (MILLION - profile.accuracy))
-    return Milliseconds(begun + divide_up(volume * DAY_MS * MILLION, surely))
+    flows = [step.flow for step in (*program.bridge.basal, *program.basal)]
+    slowest = max(1, min(flows) * (MILLION - profile.accuracy))
+    return Milliseconds(begun + divide_up(volume * DAY_MS * MILLION, slowest))
 
 
 def is_line_still(moves: Sequence[LineMove], now: Instant) -> bool:
-    """Whether every bridge and every prime has surely ended."""
-    return all(move.latest_end <= now.slow for move in moves)
+    """Whether every bridge and every prime has ended: a bridge by the pump's own word."""
+    return all(move.has_ended(now) for move in moves)
 
 
 def judge_line_is_still(
@@ -81,8 +81,7 @@ def judge_line_is_still(
     ``left`` is what the pump itself says that it still has to move. Protects from a bolus counted
     in the new concentration while the old one leaves the tip, and from one pushed out by a prime.
     Harm: a bolus is denied, the basal goes on. Longest denial: until the pump has told that the
-    move is over, or the line's volume at the smallest flow and the lower edge of its accuracy. Way
-    out: wait; `neuraxis status` shows what is left to move.
+    move is over. Way out: wait; `neuraxis status` shows what is left to move.
     """
     return _under_way(moves, now, left, "bolus")
 
@@ -91,7 +90,7 @@ def _under_way(
     moves: Sequence[LineMove], now: Instant, left: NanoLitres, path: str
 ) -> list[Finding]:
     last = max(
-        (move for move in moves if move.latest_end > now.slow),
+        (move for move in moves if not move.has_ended(now)),
         key=lambda move: move.latest_end,
         default=None,
     )
@@ -102,9 +101,9 @@ def _under_way(
     if left > 0:
         text += f": by the pump's count {write_volume(left)} are left to move"
     hint = "wait; `neuraxis status` shows what is left to move"
-    if last is not None:
+    if last is not None and last.latest_end > now.slow:
         wait = divide_up(last.latest_end - now.slow, MINUTE_MS) * MINUTE_MS
-        hint = f"wait {write_duration(Milliseconds(wait))} at most; {hint[6:]}"
+        hint = f"wait about {write_duration(Milliseconds(wait))}; {hint[6:]}"
     return [_refuse("SR-13" if what == "prime" else "SR-12", path, text, hint)]
 
 

@@ -10,9 +10,10 @@ from device_profiles.notation import (
     write_mass,
     write_volume,
 )
+from device_profiles.profile import PumpProfile
 from device_profiles.quantities import (
     DAY_MS,
-    HOUR_MS,
+    MILLION,
     MINUTE_MS,
     Femtograms,
     Milliseconds,
@@ -23,15 +24,34 @@ from device_profiles.quantities import (
     mass_of,
     widened,
 )
-from safety.commands import Prime, ProgramPump
-from safety.dose import largest_flow, worst_case_mass
+from safety.commands import Instant, Prime, ProgramPump
+from safety.dose import largest_flow
+from safety.doubt import Reservation
 from safety.limits import PumpLimits, missing_limit
 from safety.outputs import PumpProgram
 from safety.rules_bridge import line_volume
+from safety.rules_windows import window_accounts
+from safety.window_account import WindowAccount
 
 
 def _refuse(rule: str, path: str, message: str, hint: str) -> Finding:
     return Finding(rule=rule, severity="hard", path=path, message=message, source="rule", hint=hint)
+
+
+def prime_volume(catheter: NanoLitres, profile: PumpProfile) -> NanoLitres:
+    """What a prime moves: the line, less what a pump at the top of its accuracy adds to it.
+
+    More would leave the tip at once; what is missing the basal brings.
+    """
+    line = line_volume(catheter, profile)
+    return NanoLitres(line * MILLION // (MILLION + profile.accuracy))
+
+
+def pushed_out(current: PumpProgram, command: Prime) -> NanoLitres:
+    """The most that a prime moves out of the tip: what the basal has put into the line before."""
+    assert command.evidence is not None, "a prime without evidence is never granted"
+    gone = max(0, current.fill_volume - command.evidence.reservoir)
+    return NanoLitres(widened(gone, command.profile.accuracy))
 
 
 def judge_unprimed(current: PumpProgram | None, command: ProgramPump) -> list[Finding]:
@@ -77,7 +97,7 @@ def judge_prime(
     if current is None or limits is None:
         text = "no program has been verified in this pump: a prime has nothing to be judged by"
         return [_refuse("SR-22", path, text, "apply the therapy file first")]
-    wanted = line_volume(current.catheter, profile)
+    wanted = prime_volume(current.catheter, profile)
     findings: list[Finding] = []
     if current.primed:
         doses = " and ".join(
@@ -95,11 +115,12 @@ def judge_prime(
     if prime.volume != wanted:
         text = (
             f"a prime of {write_volume(prime.volume)}; tubing and catheter hold "
-            f"{write_volume(wanted)}"
+            f"{write_volume(line_volume(current.catheter, profile))}, which is "
+            f"{write_volume(wanted)} by a pump at the top of its accuracy"
         )
         findings.append(_refuse("SR-13", path, text, "ask for exactly that volume"))
     findings += _judge_prime_flow(current, command)
-    return findings + _judge_line_is_empty(current, limits, command)
+    return findings
 
 
 def _judge_prime_flow(current: PumpProgram, command: Prime) -> list[Finding]:
@@ -123,30 +144,44 @@ def _judge_prime_flow(current: PumpProgram, command: Prime) -> list[Finding]:
     return [Finding("SR-13", "hard", "prime.over", text, value, limit, "device", hint)]
 
 
-def _judge_line_is_empty(current: PumpProgram, limits: PumpLimits, command: Prime) -> list[Finding]:
-    """SR-13: what the basal has put into the line comes out at once, and stays within the hour."""
-    evidence, profile = command.evidence, command.profile
+def judge_line_is_empty(
+    current: PumpProgram,
+    known: Sequence[PumpProgram],
+    limits: PumpLimits,
+    held: Sequence[Reservation],
+    command: Prime,
+    now: Instant,
+) -> list[Finding]:
+    """SR-13, SR-14: what the basal has put into the line leaves at once and fits every window.
+
+    Protects from a prime that comes late, when the line holds drug already. Harm: as that of
+    `judge_prime`. Longest denial: until the next fill. Way out: wait; the basal fills the line.
+    """
+    evidence = command.evidence
     if evidence is None or evidence.fill_at_ms != current.fill_at_ms:
         text = "the pump does not say how much of this fill has gone into the line already"
         return [_refuse("SR-13", "prime", text, "ask the pump again; apply the file first")]
-    gone = widened(max(0, current.fill_volume - evidence.reservoir), profile.accuracy)
+    gone = pushed_out(current, command)
     findings = []
     for drug in limits.drugs:
-        limit = drug.per_hour
-        if limit is None:
+        if drug.per_hour is None:
             findings.append(missing_limit("prime", drug.name, "per_hour"))
-            continue
-        mass = mass_of(NanoLitres(gone), drug.concentration)
-        hour = worst_case_mass(current, drug.concentration, HOUR_MS)
-        if mass + hour <= limit.value:
-            continue
-        unit = mass_unit_for(Femtograms(limit.value))
-        value, most = write_mass(mass, unit), write_mass(Femtograms(limit.value), unit)
-        text = (
-            f"up to {value} of {drug.name} have gone into the line since the fill and would leave "
-            f"the tip at once; with {write_mass(hour, unit)} of an hour's own the limit per_hour "
-            f"is {most} (layer: {limit.source})"
-        )
-        hint = "it is too late for a prime: the basal fills the rest of the line"
-        findings.append(Finding("SR-13", "hard", "prime", text, value, most, limit.source, hint))
+        mass = mass_of(gone, drug.concentration)
+        for account in window_accounts(known, drug, mass, held, now):
+            if account.is_over:
+                findings.append(_too_late(account))
     return findings
+
+
+def _too_late(account: WindowAccount) -> Finding:
+    limit = account.limit
+    unit = mass_unit_for(Femtograms(limit.value))
+    value, most = write_mass(account.asked, unit), write_mass(Femtograms(limit.value), unit)
+    text = (
+        f"up to {value} of {account.drug} have gone into the line since the fill and would leave "
+        f"the tip at once; with {write_mass(account.standing, unit)} of the basal and the button "
+        f"and {write_mass(account.earlier, unit)} of earlier boluses the limit of "
+        f"{account.window.words} is {most} (layer: {limit.source})"
+    )
+    hint = "it is too late for a prime: the basal fills the rest of the line"
+    return Finding("SR-13", "hard", "prime", text, value, most, limit.source, hint)

@@ -92,23 +92,22 @@ def judge_lockout(
     of single doses. Harm: a bolus is denied. Longest denial: the lockout, or the time of the last
     bolus; for the count a day. Way out: wait.
     """
+    boluses = [one for one in held if one.what == "bolus"]
     findings: list[Finding] = []
-    wait = max(
-        (max(one.begun + slack + profile.lockout_min, one.latest_end) - now.slow for one in held),
-        default=0,
-    )
+    free = (max(one.begun + slack + profile.lockout_min, one.latest_end) for one in boluses)
+    wait = max(free, default=now.slow) - now.slow
     if wait > 0:
         text = f"the last bolus was a moment ago: {write_duration(Milliseconds(wait))} to wait"
         findings.append(_hard("SR-15", "bolus", text, "wait"))
     most = profile.boluses_per_day_max
-    if len(held) >= most:
+    if len(boluses) >= most:
         findings.append(
             Finding(
                 rule="SR-05",
                 severity="hard",
                 path="bolus",
-                message=f"{len(held)} boluses within a day, and the device's limit is {most}",
-                value=f"{len(held) + 1}",
+                message=f"{len(boluses)} boluses within a day, and the device's limit is {most}",
+                value=f"{len(boluses) + 1}",
                 limit=f"{most}",
                 source="device",
                 hint="wait until the earliest has left the day",

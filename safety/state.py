@@ -3,13 +3,19 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from device_profiles.quantities import DAY_MS, Milliseconds, Ohms
+from device_profiles.quantities import (
+    DAY_MS,
+    Milliseconds,
+    NanogramsPerMillilitre,
+    NanoLitres,
+    Ohms,
+)
 from safety.alarms import ActiveAlarm, Pause
 from safety.commands import Instant
 from safety.doubt import Reservation
 from safety.events import DeviceIdentity, Intended, MriEntered
 from safety.limits import PumpLimits
-from safety.outputs import PumpProgram, Stimulation, StimulatorProgram
+from safety.outputs import DrugInPump, PumpProgram, Stimulation, StimulatorProgram
 from safety.timeline import Seen
 
 DELIVERY_SLACK = Milliseconds(5_000)
@@ -62,11 +68,22 @@ class StandingWaiver:
 
 @dataclass(frozen=True, slots=True)
 class LineMove:
-    """A bridge or a prime that an intent may have begun, and when it has surely ended."""
+    """A bridge or a prime that an intent may have begun, and when it should have ended (slow time).
+
+    Time alone ends a prime. A bridge ends by the pump's own word: while the pump was halted, or had
+    lost its program, nothing moved. ``stray``: the most nL that a bridge leaves behind of the old
+    mix, or brings of the new one too soon; ``mixes``: by how much the two differ.
+    """
 
     id: int
     latest_end: Milliseconds
-    what: Literal["bridge", "prime"] = "bridge"
+    what: Literal["bridge", "prime"]
+    stray: NanoLitres
+    mixes: tuple[DrugInPump, ...]
+
+    def has_ended(self, now: Instant) -> bool:
+        """Whether it has surely ended, though nobody has said so."""
+        return self.what == "prime" and self.latest_end <= now.slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +157,17 @@ class State:
     """Bridges and primes that may be under way."""
     primed_fills: tuple[Milliseconds, ...] = ()
     """The fills whose one prime has been used, the newest last."""
+
+
+def differences(program: PumpProgram) -> tuple[DrugInPump, ...]:
+    """By how much each concentration differs between a program's drugs and its bridge's."""
+    before = program.bridge.drugs if program.bridge else program.drugs
+    mixes = [{one.name: one.concentration for one in mix} for mix in (before, program.drugs)]
+    names = dict.fromkeys(name for mix in mixes for name in mix)
+    return tuple(
+        DrugInPump(name, NanogramsPerMillilitre(abs(mixes[0].get(name, 0) - mixes[1].get(name, 0))))
+        for name in names
+    )
 
 
 def windows_full_until(state: State, now: Instant) -> Milliseconds:

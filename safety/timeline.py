@@ -36,17 +36,31 @@ class HostReading:
     wall: Milliseconds
 
 
-def slow_after_absence(last: Seen | None, end: Milliseconds, now: Seen, speed: int) -> Milliseconds:
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Where a journal ends: the slow time of all its entries, the wall clock of the last one."""
+
+    slow: Milliseconds
+    wall: Milliseconds
+
+
+EMPTY = Ending(Milliseconds(0), Milliseconds(0))
+"""Where a journal without entries ends."""
+
+
+def slow_after_absence(last: Seen | None, end: Ending, now: Seen, speed: int) -> Milliseconds:
     """Slow time on taking charge again: what the journal ends at, and what two clocks prove more.
 
-    ``end`` is the slow time of the last entry, ``last`` the last moment at which the device was
-    seen, ``now`` this one (its own slow time is not read). ``speed``: how much faster than the
-    host's wall the device's therapy time runs.
+    ``last`` is the last moment at which a host took charge, ``now`` this one (its own slow time is
+    not read). Only the time since the journal ends is credited: a clock that was set forward while
+    a host watched has proved nothing since. ``speed``: how much faster than the host's wall the
+    device's therapy time runs.
     """
     if last is None or last.boot != now.boot:
-        return end
-    proved = min(now.clock - last.clock, (now.wall - last.wall) * speed)
-    return Milliseconds(max(end, last.slow + max(0, proved)))
+        return end.slow
+    by_device = now.clock - last.clock - (end.slow - last.slow)
+    by_wall = (now.wall - end.wall) * speed
+    return Milliseconds(end.slow + max(0, min(by_device, by_wall)))
 
 
 class Timeline:

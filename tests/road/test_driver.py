@@ -505,6 +505,7 @@ def test_a_bridge_may_go_on_in_a_safe_state_and_a_prime_may_not(
         reservoir=3,
         bolus_id=bolus_id,
         line_left=400_000,
+        settling=58_000,
         patient_boluses=0,
         fill_at=5,
         alarms=[],

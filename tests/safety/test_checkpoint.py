@@ -124,7 +124,7 @@ def test_only_what_came_after_the_checkpoint_is_folded(bench: Bench, decoded: li
     again = bench.open()
     assert decoded == [1, 6, 7, 8], "which device, the checkpoint, and what follows it"
     assert again.state == fold(bench.disk.events())
-    assert (again.slow, again.first, again.since_checkpoint) == (20, opened(), 2)
+    assert (again.end.slow, again.first, again.since_checkpoint) == (20, opened(), 2)
 
 
 def test_the_last_checkpoint_counts(bench: Bench, decoded: list[int]) -> None:
@@ -134,7 +134,7 @@ def test_the_last_checkpoint_counts(bench: Bench, decoded: list[int]) -> None:
     again = bench.open()
     assert decoded == [1, 9]
     assert again.state == fold(bench.disk.events())
-    assert (again.slow, again.since_checkpoint) == (20, 0)
+    assert (again.end.slow, again.since_checkpoint) == (20, 0)
 
 
 @pytest.mark.requirement("SR-56")
@@ -165,7 +165,7 @@ def test_a_state_that_is_not_the_last_checkpoints_makes_opening_slower_and_nothi
     again = bench.open()
     assert again.problem is None
     assert again.state == fold(bench.disk.events())
-    assert (again.slow, again.since_checkpoint) == (20, len(bench.disk.events()))
+    assert (again.end.slow, again.since_checkpoint) == (20, len(bench.disk.events()))
 
 
 @pytest.mark.fault("F77")

@@ -317,7 +317,7 @@ async def test_a_checkpoint_keeps_the_latest_slow_time_of_all_it_sums_up(bench: 
     await bench.gate.settle()
     summed = [event for event in bench.on_disk() if isinstance(event, Checkpointed)]
     assert [event.at.slow for event in summed] == [7_000] * len(summed)
-    assert bench.opened().slow == 7_000
+    assert bench.opened().end.slow == 7_000
 
 
 @pytest.mark.usefixtures("every_five")

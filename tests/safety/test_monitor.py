@@ -6,7 +6,16 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_bench import DAY, HOUR, HOURLY, MINUTE, button_nl, limits_nl, pump_case
+from kernel_bench import (
+    DAY,
+    HOUR,
+    HOURLY,
+    IDENTITY,
+    MINUTE,
+    button_nl,
+    limits_nl,
+    pump_case,
+)
 from monitor_bench import (
     BOTTOM,
     HONEST,
@@ -27,6 +36,7 @@ from device_profiles.quantities import (
 )
 from safety import monitor_plan, monitor_pump
 from safety.alarm_table import Priority
+from safety.granted import Granted
 from safety.limits import pump_limits
 from safety.monitor import judge_age
 from safety.monitor_readings import Track
@@ -124,6 +134,19 @@ def test_any_flow_of_a_pump_that_says_it_stands_still_is_a_delivery_without_inte
     watched = vigil()
     watched.pump.state, watched.pump.free = state, 1
     assert "delivery-without-intent" in watched.codes()
+
+
+@pytest.mark.requirement("SR-54")
+@pytest.mark.parametrize(
+    ("state", "alarmed"), [("empty-program", True), ("halted", True), ("running", False)]
+)
+def test_a_pump_that_follows_no_program_lets_nothing_flow_though_the_journal_is_empty(
+    state: str, alarmed: bool
+) -> None:
+    watched = vigil()
+    watched.granted = Granted(IDENTITY)
+    watched.pump.state, watched.pump.shown_flow = state, 1
+    assert ("delivery-without-intent" in watched.codes()) == alarmed
 
 
 @pytest.mark.requirement("SR-54")

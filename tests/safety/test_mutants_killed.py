@@ -301,13 +301,17 @@ def test_limits_go_with_the_program_that_they_belong_to() -> None:
     assert story.state.pump_limits is None
 
 
-@pytest.mark.requirement("SR-12")
-def test_a_move_that_was_taken_late_ends_late_and_no_other_moves_with_it() -> None:
+def prime_until(intent_id: int, latest_end: int) -> LineMove:
+    return LineMove(intent_id, Milliseconds(latest_end), "prime", NanoLitres(0), ())
+
+
+@pytest.mark.requirement("SR-13")
+def test_a_prime_that_was_taken_late_ends_late_and_no_other_moves_with_it() -> None:
     story = programmed()
     intent = story.ask(pump_case(((0, 5 * HOURLY),)).command)
     assert isinstance(intent, Intended)
-    mine = LineMove(intent.id, Milliseconds(intent.at.slow + 10 * HOUR))
-    other = LineMove(77, Milliseconds(3 * HOUR))
+    mine = prime_until(intent.id, intent.at.slow + 10 * HOUR)
+    other = prime_until(77, 3 * HOUR)
     story.state = replace(story.state, line_moves=(other, mine))
     story.now = 2 * HOUR
     story.settle(intent.id)

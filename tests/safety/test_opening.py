@@ -40,7 +40,7 @@ def test_the_state_at_a_start_is_the_fold_of_every_entry(anchor: Anchor) -> None
 
 def test_where_there_is_nothing_the_judge_knows_nothing(anchor: Anchor) -> None:
     again = open_journal(FaultyDisk(), anchor)
-    assert (again.state, again.slow, again.first, again.problem) == (State(), 0, None, None)
+    assert (again.state, again.end.slow, again.first, again.problem) == (State(), 0, None, None)
 
 
 @pytest.mark.requirement("SR-15")
@@ -53,7 +53,7 @@ def test_the_slow_clock_goes_on_from_the_latest_moment_of_the_journal(
     disk = FaultyDisk()
     events: list[Event] = [opened(), *(settled(moment) for moment in moments)]
     written(disk, anchor, events).settle()
-    assert open_journal(disk, anchor).slow == end
+    assert open_journal(disk, anchor).end.slow == end
 
 
 # --- a torn tail ---------------------------------------------------------------------------------
@@ -191,4 +191,4 @@ def test_a_journal_that_cannot_be_read_or_mended_latches_and_does_not_crash(
 def test_an_instant_is_never_earlier_than_what_was_recorded(anchor: Anchor) -> None:
     disk = FaultyDisk()
     written(disk, anchor, [opened(), intended(1, 7_000)])
-    assert open_journal(disk, anchor).slow == instant(7_000).slow
+    assert open_journal(disk, anchor).end.slow == instant(7_000).slow

@@ -30,6 +30,7 @@ from safety.kernel import step as kernel_step
 from safety.outputs import Bridge, DrugInPump, FlowStep, PrimeOutput
 from safety.rules_bridge import basal_in, bridge_words, line_volume
 from safety.rules_line import bridge_end, judge_bridge
+from safety.rules_prime import prime_volume
 
 WAIVED = Override(("SR-12", "SR-13"), "clinician", "flushed by hand", second="pharmacist")
 ALONE = replace(WAIVED, second=None)
@@ -493,8 +494,12 @@ def fresh(**other: Any) -> Story:
     return running(filled_with({"morphine": "10 mg/mL"}, "2.4 mg/day", primed=False, **other))
 
 
+PRIME_NL = prime_volume(NanoLitres(LINE_NL - ITP.tubing), ITP)
+"""The line's 0.4 mL, less what a pump at the top of its accuracy adds."""
+
+
 def prime(
-    volume: int = LINE_NL,
+    volume: int = PRIME_NL,
     over: int = HOUR,
     fill_at: int = FIRST_FILL,
     left: int = 18_000_000,
@@ -527,7 +532,7 @@ def test_a_prime_that_the_pump_refused_may_be_asked_for_again() -> None:
 
 
 @pytest.mark.requirement("SR-13")
-@pytest.mark.parametrize("volume", [LINE_NL - 1, LINE_NL + 1, 0, 1])
+@pytest.mark.parametrize("volume", [PRIME_NL - 1, PRIME_NL + 1, LINE_NL, 0, 1])
 def test_a_prime_of_another_volume_than_the_lines_is_refused(volume: int) -> None:
     finding = the_one(fresh().ask(prime(volume=volume)))
     assert (finding.rule, finding.severity) == ("SR-13", "hard")
@@ -555,7 +560,7 @@ def test_a_prime_needs_a_verified_program() -> None:
     assert rules(story.ask(prime())) == ["SR-22"]
 
 
-SHORTEST = -(-LINE_NL * DAY // (24_000_000 - 240_000))
+SHORTEST = -(-PRIME_NL * DAY // (24_000_000 - 240_000))
 """Until then flow and basal together are above 24 mL/day."""
 
 

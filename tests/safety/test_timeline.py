@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_profiles.quantities import Milliseconds
-from safety.timeline import JUMP, SUSPENSION, HostReading, Seen, Timeline, slow_after_absence
+from safety.timeline import (
+    JUMP,
+    SUSPENSION,
+    Ending,
+    HostReading,
+    Seen,
+    Timeline,
+    slow_after_absence,
+)
 
 HOUR, DAY, YEAR = 3_600_000, 86_400_000, 365 * 86_400_000
 WALL = 1_767_225_600_000
@@ -26,6 +34,10 @@ def timeline(slow: int = 0, speed: int = 1, begun: int = 5_000) -> Timeline:
 
 def seen(slow: int = 0, wall: int = 0, clock: int = 0, boot: int = 1) -> Seen:
     return Seen(Milliseconds(slow), Milliseconds(WALL + wall), Milliseconds(WALL + clock), boot)
+
+
+def ending(slow: int, wall: int = 0) -> Ending:
+    return Ending(Milliseconds(slow), Milliseconds(WALL + wall))
 
 
 # --- while a host is in charge -------------------------------------------------------------------
@@ -166,23 +178,30 @@ def test_without_a_host_only_what_two_clocks_agree_on_has_passed(
     wall: int, clock: int, boot: int, credit: int
 ) -> None:
     now = seen(wall=wall, clock=clock, boot=boot)
-    assert slow_after_absence(seen(slow=100), Milliseconds(100), now, 1) == 100 + credit
+    assert slow_after_absence(seen(slow=100), ending(100), now, 1) == 100 + credit
 
 
 def test_time_that_the_journal_knows_of_already_is_not_counted_twice() -> None:
     last, now = seen(slow=100), seen(wall=HOUR, clock=HOUR)
-    assert slow_after_absence(last, Milliseconds(100 + HOUR // 2), now, 1) == 100 + HOUR
-    assert slow_after_absence(last, Milliseconds(100 + DAY), now, 1) == 100 + DAY
+    half, ahead = ending(100 + HOUR // 2, HOUR // 2), ending(100 + DAY, HOUR // 2)
+    assert slow_after_absence(last, half, now, 1) == 100 + HOUR
+    assert slow_after_absence(last, ahead, now, 1) == 100 + DAY
+
+
+@pytest.mark.requirement("SR-15")
+def test_clocks_that_were_set_forward_while_a_host_watched_give_the_next_one_no_credit() -> None:
+    last, now = seen(slow=0), seen(wall=2 * HOUR, clock=2 * HOUR)
+    assert slow_after_absence(last, ending(HOUR, 2 * HOUR), now, 1) == HOUR
 
 
 def test_a_device_never_seen_before_gives_no_credit() -> None:
-    assert slow_after_absence(None, Milliseconds(7), seen(wall=DAY, clock=DAY), 1) == 7
+    assert slow_after_absence(None, ending(7), seen(wall=DAY, clock=DAY), 1) == 7
 
 
 def test_the_wall_of_a_fast_simulator_counts_at_its_speed() -> None:
     now = seen(wall=1_000, clock=600_000)
-    assert slow_after_absence(seen(), Milliseconds(0), now, 600) == 600_000
-    assert slow_after_absence(seen(), Milliseconds(0), now, 1) == 1_000
+    assert slow_after_absence(seen(), ending(0), now, 600) == 600_000
+    assert slow_after_absence(seen(), ending(0), now, 1) == 1_000
 
 
 def test_proved_time_moves_slow_time_ahead_and_never_back() -> None:

@@ -55,6 +55,7 @@ class PumpBody:
         self._line = Line(state.line, state.tip_mass)
         self._delivered = state.delivered
         self._turned = state.turned
+        self._in_place = state.in_place
         self._schedule = list(state.schedule)
         self._bridge = state.bridge
         self._offset_ms = state.utc_offset_min * MINUTE_MS
@@ -110,6 +111,11 @@ class PumpBody:
         return -(-self._bridge_turns_left // DAY_MS)
 
     @property
+    def settling(self) -> int:
+        """nL to move after a bridge until all of the old mix has left, by the worst stroke."""
+        return -(-max(0, self._in_place - self._turned) // DAY_MS) - self.bridge_left
+
+    @property
     def filled(self) -> bool:
         """Whether the pump has ever been filled."""
         return bool(self._line)
@@ -136,6 +142,7 @@ class PumpBody:
             line=self._line.segments,
             delivered=self._delivered,
             turned=self._turned,
+            in_place=self._in_place,
             tip_mass=self._line.tip_mass,
             schedule=self._schedule,
             bridge=self._bridge,
@@ -159,7 +166,7 @@ class PumpBody:
         self._reservoir = volume * UNITS_PER_NL
         self._dry = not volume
         self._mix = mix
-        self._turned = 0
+        self._turned = self._in_place = 0
         if not self._line:
             held = mix if before is None else before
             self._line.fill((TUBING_NL + catheter) * UNITS_PER_NL, held if primed else ())
@@ -167,17 +174,23 @@ class PumpBody:
         self._changed()
 
     def follow(
-        self, schedule: Sequence[WireStep], utc_offset_min: int, bridge: WireBridge | None = None
+        self,
+        schedule: Sequence[WireStep],
+        utc_offset_min: int,
+        bridge: WireBridge | None = None,
+        in_place: int = 0,
     ) -> None:
         """Delivers this basal from now on, steps in order of their minutes.
 
-        Before it comes the bridge's basal, until the bridge's volume has left since the fill.
+        Before it comes the bridge's basal, until the bridge's volume has left since the fill;
+        ``in_place`` is the volume in nL after which the old mix has left for sure.
         """
         self._schedule = list(schedule)
         self._offset_ms = utc_offset_min * MINUTE_MS
         self._bridge = bridge
+        self._in_place = max(self._in_place, in_place * DAY_MS)
         self._halted = False
-        self._end_bridge_when_over()
+        self._end_moves_when_over()
         self._changed()
 
     def forget_program(self) -> None:
@@ -276,15 +289,18 @@ class PumpBody:
             self._boluses.remove(bolus)
             whole = bolus.turned == bolus.volume * DAY_MS
             self._events.append(BodyEvent("done" if whole else "cut", bolus))
-        self._end_bridge_when_over()
+        self._end_moves_when_over()
         if not self._reservoir and not self._dry:
             self._run_dry()
         self._changed()
 
-    def _end_bridge_when_over(self) -> None:
+    def _end_moves_when_over(self) -> None:
         if self._bridge is not None and not self._bridge_turns_left:
             self._bridge = None
             self._events.append(BodyEvent("bridged"))
+        if self._in_place and self._turned >= self._in_place:
+            self._in_place = 0
+            self._events.append(BodyEvent("in place"))
 
     def _run_dry(self) -> None:
         self._dry = True
@@ -364,8 +380,9 @@ class PumpBody:
             waits = [(step.start * MINUTE_MS - now) % DAY_MS or DAY_MS for step in self._steps]
             borders.append(self.t_ms + min(waits))
         basal = self._basal()
-        if self._bridge is not None and self._counting and basal:
-            borders.append(self.t_ms - (-self._bridge_turns_left // basal))
+        for left in (self._bridge_turns_left, self._in_place - self._turned):
+            if left > 0 and self._counting and basal:
+                borders.append(self.t_ms - (-left // basal))
         return borders
 
     # --- truth ---------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from safety.events import Counted, Found
 from safety.limits import PumpLimits, pump_limits
 from safety.outputs import BolusOutput, Output, PrimeOutput, PumpProgram
 from safety.rules_line import is_line_still, judge_line_is_still
+from safety.rules_prime import prime_volume
 from safety.state import programs_in_window
 
 
@@ -63,7 +64,7 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
             Milliseconds(status.clock - self.now().wall if keeps_our_time else 0),
             NanoLitres(status.reservoir),
             Milliseconds(status.fill_at),
-            NanoLitres(status.line_left),
+            NanoLitres(status.line_left + status.settling),
         )
 
     def notes_of(self, command: ProgramPump) -> tuple[str, ...]:
@@ -103,7 +104,7 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
         Sends only queries. Raises Refused without a verified program.
         """
         program = await self._verified()
-        volume = NanoLitres(self.profile.tubing + program.catheter)
+        volume = prime_volume(program.catheter, self.profile)
         return program, PrimeOutput(volume, over, program.fill_at_ms)
 
     async def prime(self, prime: PrimeOutput, override: Override | None = None) -> Result:
@@ -134,7 +135,7 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
             return NanoLitres(0)
         status = await self.session.query(AskStatus(), PumpStatus)
         await self._note_line(status)
-        return NanoLitres(status.line_left)
+        return NanoLitres(status.line_left + status.settling)
 
     async def _note_line(self, status: PumpStatus) -> None:
         """Records that bridges and primes are over, once the pump itself has nothing left to move.
@@ -143,11 +144,12 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
         """
         program, now = self.state.pump_program, self.now()
         holds = program is not None and status.fill_at == program.fill_at_ms
-        if status.line_left or not holds or status.state == "empty-program":
+        is_moving = status.line_left or status.settling
+        if is_moving or not holds or status.state == "empty-program":
             return
         unsettled = {intent.id for intent in self.state.unsettled}
         for move in self.state.line_moves:
-            if move.id in unsettled or move.latest_end <= now.slow:
+            if move.id in unsettled:
                 continue
             if move.what == "prime":
                 await self.progress_of(move.id)
@@ -185,7 +187,7 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
         if narrowed(asked, event.state, event.volume, event.at) == asked:
             return  # no news, and nothing for the journal
         await self.gate.tell(event)
-        if count.delivered > asked.most:
+        if asked.what == "bolus" and count.delivered > asked.most:
             text = (
                 f"bolus {count.id:#x}: {write_volume(asked.most)} asked for, and the pump counts "
                 f"{write_volume(NanoLitres(count.delivered))}"

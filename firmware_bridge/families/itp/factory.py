@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from firmware_bridge.families.firmware import Refusal
-from firmware_bridge.families.itp.physics import DAY_MS, TUBING_NL
+from firmware_bridge.families.itp.physics import DAY_MS, PPM, TUBING_NL
 from firmware_bridge.families.itp.wire import (
     WireBridge,
     WireDrug,
@@ -30,9 +30,16 @@ class PumpFactory:
     lockout_max: int = DAY_MS
     boluses_per_day_max: int = 96
     catheter_max: int = 1_000_000
+    accuracy: int = 145_000
+    """ppm."""
 
 
 FACTORY = PumpFactory()
+
+
+def in_place(bridged: int) -> int:
+    """nL to count until a pump at the bottom of its accuracy has moved a bridge's nL."""
+    return -(-bridged * PPM // (PPM - FACTORY.accuracy))
 
 
 def check_program(program: WirePumpProgram) -> None:

@@ -16,8 +16,10 @@ left of an earlier one still counts; so do earlier presses in the sliding count,
 leaves 24 h after the end of its bolus. State, program, ids, odometer and lockout survive a reset;
 the basal goes on, and so does a bridge.
 
-A bridge is basal: it runs by itself until its volume has left since the fill. Bridge and prime are
-spent once for each fill, and a newer fill closes those of all older ones.
+A bridge is basal: it runs by itself until its volume has left since the fill. Boluses stay closed
+until a pump at the bottom of its accuracy has moved that much too; the button's lockout begins anew
+then. Bridge and prime are spent once for each fill, and a newer fill closes those of all older
+ones.
 
 The odometer and ``flow`` come from a sensor at the outlet: they show what really flows, and that
 the reservoir is empty. The volume of a bolus or bridge is the pump's count of its own strokes.
@@ -103,6 +105,8 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
             elif event.what == "bridged":
                 self._fill.bridged = True
                 self.log("bridge done")
+            elif event.what == "in place":
+                self._lock_button()
             else:
                 self.log("reservoir is empty")
 
@@ -121,7 +125,7 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         memory.presses = [press for press in memory.presses if press.over + DAY_MS > now]
         if button is None or memory.state != "running" or not self.body.reservoir:
             reason = "closed"
-        elif self.body.bridge_left:
+        elif self._is_bridging:
             reason = "bridge"
         elif self._bolus_runs():
             reason = "bolus under way"
@@ -176,6 +180,7 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
             reservoir=body.counted,
             bolus_id=memory.bolus_id,
             line_left=prime.left if prime else body.bridge_left,
+            settling=body.settling,
             patient_boluses=memory.granted,
             fill_at=memory.fills[-1].at if memory.fills else 0,
             alarms=self._alarms(),
@@ -222,13 +227,19 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         if all(fill.at != program.fill_at for fill in memory.fills):
             self._take_fill(program)
         bridge = None if self._fill.bridged else program.bridge
-        self.body.follow(program.basal, program.utc_offset_min, bridge)
+        in_place = factory.in_place(bridge.volume) if bridge else 0
+        self.body.follow(program.basal, program.utc_offset_min, bridge, in_place)
         self.collect()
         memory.state = "running"
         memory.granted = 0
-        if program.patient_bolus is not None:
-            locked_until = self.body.t_ms + program.patient_bolus.lockout
-            memory.locked_until = max(memory.locked_until, locked_until)
+        self._lock_button()
+
+    def _lock_button(self) -> None:
+        """The lockout begins anew; what is left of an earlier one still counts."""
+        button = self.program.patient_bolus if self.program else None
+        if button is not None:
+            locked_until = self.body.t_ms + button.lockout
+            self.memory.locked_until = max(self.memory.locked_until, locked_until)
 
     @property
     def _fill(self) -> Fill:
@@ -265,7 +276,7 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         program, name = self.program, _NAMES[kind]
         if program is None or self.memory.state != "running":
             raise Refusal("wrong-state", f"no {name}: the pump is {self.memory.state}")
-        if self.body.bridge_left:
+        if self._is_bridging:
             raise Refusal("wrong-state", "bridging")
         if isinstance(request, wire.Prime):
             self._check_prime(program, request)
@@ -295,6 +306,11 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         """nL of the bolus or prime under way."""
         bolus = self.body.bolus("host") or self.body.bolus("prime")
         return bolus.delivered if bolus is not None else 0
+
+    @property
+    def _is_bridging(self) -> bool:
+        """Whether some of the mix before may lie in the line still."""
+        return self.body.bridge_left + self.body.settling > 0
 
     def _bolus_runs(self) -> bool:
         return self.memory.bolus_id != 0 or self.body.bolus("patient") is not None

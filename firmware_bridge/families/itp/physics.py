@@ -51,7 +51,7 @@ class RunningBolus(Stored):
 class BodyEvent(NamedTuple):
     """What happened by itself; ``bolus`` is the one that was done or cut short."""
 
-    what: Literal["done", "cut", "empty", "bridged"]
+    what: Literal["done", "cut", "empty", "bridged", "in place"]
     bolus: RunningBolus | None = None
 
 
@@ -74,7 +74,8 @@ class PumpPhysics(Stored):
     """The whole body, for the state file.
 
     ``line[0]`` is at the tip, ``accuracy`` in ppm, ``turned`` is nL/day x ms that the motor has
-    pumped since the last fill.
+    pumped since the last fill; ``in_place`` is how much of that it takes until what a bridge has
+    moved has surely left the line.
     """
 
     reservoir: int = 0
@@ -82,6 +83,7 @@ class PumpPhysics(Stored):
     line: list[Segment] = Field(default_factory=list)
     delivered: int = 0
     turned: int = 0
+    in_place: int = 0
     tip_mass: dict[str, int] = Field(default_factory=dict)
     schedule: list[WireStep] = Field(default_factory=list)
     bridge: WireBridge | None = None

@@ -98,6 +98,8 @@ class PumpStatus(Reply):
     ``delivered``: the odometer, nL since the pump was made, rounded up; it never falls.
     ``reservoir``: nL left by the pump's own count. ``bolus_id``: the host bolus or prime under
     way, else 0. ``line_left``: nL that a bridge or a prime still has to move, else 0.
+    ``settling``: nL to move after a bridge until none of the old mix is surely left in the line;
+    boluses and button are closed until both are 0.
     ``patient_boluses``: presses granted since the program was committed. ``alarms``: names of
     active alarms.
     """
@@ -111,6 +113,7 @@ class PumpStatus(Reply):
     reservoir: U64
     bolus_id: U64
     line_left: U64
+    settling: U64
     patient_boluses: U32
     fill_at: U64
     alarms: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=16)]
