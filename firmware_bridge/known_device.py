@@ -8,10 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from device_profiles.errors import DeviceFault, LinkError
+from device_profiles.errors import DeviceFault, LinkError, Refused
 from device_profiles.quantities import Milliseconds
 from firmware_bridge.clock import NS_PER_MS
 from firmware_bridge.driver import Driver, Sample
+from firmware_bridge.links.base import Link
 from firmware_bridge.protocol.messages import (
     AskStatus,
     Identity,
@@ -43,7 +44,7 @@ from safety.noticed import noticed
 from safety.opening import open_journal
 from safety.outputs import Output
 from safety.state import State
-from safety.timeline import EMPTY, HostReading, Seen, Timeline, slow_after_absence
+from safety.timeline import Ending, HostReading, Seen, Timeline, slow_after_absence
 
 
 class KnownDevice(ABC):
@@ -53,14 +54,7 @@ class KnownDevice(ABC):
         self, session: Session, identity: Identity, driver: Driver, settings: Settings
     ) -> None:
         self.session = session
-        self.identity = DeviceIdentity(
-            identity.family,
-            identity.model,
-            identity.serial,
-            identity.firmware,
-            identity.calibration,
-            identity.speed,
-        )
+        self.identity = _identity_of(identity)
         self._simulated = identity.simulated
         self._driver = driver
         self._settings = settings
@@ -69,7 +63,8 @@ class KnownDevice(ABC):
         self._timeline = Timeline(self._clocks(), Milliseconds(0), identity.speed)
         self._journal: Journal | None = None
         self._gate: Gate | None = None
-        self._journal_end = EMPTY
+        self._absent_since: Ending | None = None
+        """Where the journal ended before this host, until its absence has been credited."""
         self._seen: Milliseconds | None = None
 
     # --- life --------------------------------------------------------------------------------
@@ -81,7 +76,7 @@ class KnownDevice(ABC):
             lambda: open_journal(place.disk, place.anchor, place.states)
         )
         self._journal = opened.journal
-        self._journal_end = opened.end
+        self._absent_since = opened.end
         self._timeline.restart_at(opened.end.slow)
         self._gate = Gate(opened, self._clock, self._settings.sound)
         problem = opened.problem or self._why_foreign(opened.first)
@@ -100,6 +95,28 @@ class KnownDevice(ABC):
             await self.gate.settle()
         for one in sounding(self.state.alarms, None, self.now()):
             self._settings.sound(one.alarm)  # no restart may silence what nobody has seen (SR-55)
+        await self.join()
+
+    async def rejoin(self, link: Link) -> None:
+        """Goes on with this very device over a new link, after the one before was lost.
+
+        It is asked who it is before anything else, then what became of what is not settled, and
+        its program is read back. Raises LinkError; Refused when another device answers.
+        """
+        identity = _identity_of(await self.session.replace(link))
+        if identity != self.identity:
+            await self.session.close()
+            raise Refused(
+                f"{link.url}: {identity.serial} ({identity.model}, firmware {identity.firmware}, "
+                f"calibration {identity.calibration}) answers where {self.identity.serial} "
+                f"({self.identity.model}, firmware {self.identity.firmware}, calibration "
+                f"{self.identity.calibration}) was: nothing was sent but the question who it is "
+                "(SR-25). Connect again"
+            )
+        await self.join()
+
+    async def join(self) -> None:
+        """Opens a session, settles what is open and compares what the device holds."""
         await self.session.open()
         for intent in self.state.unsettled:
             await self.settle(intent)
@@ -296,9 +313,11 @@ class KnownDevice(ABC):
         """Takes note of the device as it is now, and of the time that passed without a host."""
         now = self.now()
         here = Seen(now.slow, now.wall, found.clock, found.boot)
-        self._timeline.restart_at(
-            slow_after_absence(self.state.seen, self._journal_end, here, self.identity.speed)
-        )
+        absent_since, self._absent_since = self._absent_since, None
+        if absent_since is not None:
+            self._timeline.restart_at(
+                slow_after_absence(self.state.seen, absent_since, here, self.identity.speed)
+            )
         await self.gate.tell(
             Connected(self.now(), self.identity, found.boot, found.delivering, found.clock)
         )
@@ -310,3 +329,14 @@ class KnownDevice(ABC):
             await self.raise_alarm(alarm)
         for code in seen.over:
             await self.gate.tell(Cleared(self.now(), code))
+
+
+def _identity_of(identity: Identity) -> DeviceIdentity:
+    return DeviceIdentity(
+        identity.family,
+        identity.model,
+        identity.serial,
+        identity.firmware,
+        identity.calibration,
+        identity.speed,
+    )

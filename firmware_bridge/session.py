@@ -100,6 +100,7 @@ class Session:
         self._sequence = 0
         self._waiting: dict[int, asyncio.Future[Reply | None]] = {}
         self._decoder = FrameDecoder()
+        self._damaged_before = 0
         self._broken: LinkError | None = None
         self._recent: deque[tuple[str, bytes]] = deque(maxlen=FRAMES_KEPT)
         self._therapy_turn = asyncio.Lock()
@@ -137,6 +138,25 @@ class Session:
             )
         self._serial = identity.serial
         return identity
+
+    async def replace(self, link: Link) -> Identity:
+        """Goes on over a new link, since a lost one never comes back; identifies who is there.
+
+        Raises LinkError and DeviceFault; this session then stays as broken as it was.
+        """
+        before = self._broken
+        self._abandon(LinkLost(f"{self.url} was replaced"))
+        await self._link.close()
+        self.end_live()
+        self._link, self._session = link, 0
+        self._damaged_before = self.counts.damaged
+        self._decoder = FrameDecoder()
+        self._broken = None
+        try:
+            return await self.connect()
+        except BaseException as error:
+            self._broken = self._broken or before or LinkLost(str(error))
+            raise
 
     async def open(self) -> None:
         """Opens a session: frames of earlier conversations are refused from here on.
@@ -378,7 +398,8 @@ class Session:
                 continue
             self.counts.received += 1
             future.set_result(message)
-        self.counts.damaged = self._decoder.counts.damaged + self._decoder.counts.oversized
+        counts = self._decoder.counts
+        self.counts.damaged = self._damaged_before + counts.damaged + counts.oversized
 
     def lost(self, error: LinkError) -> None:
         """Learns that the link is gone."""

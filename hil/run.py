@@ -20,6 +20,7 @@ from hil.monitor_process import Guard
 from hil.watch import Watch, Watched
 from safety.alarms import Alarm
 from safety.commands import Override, ProgramPump, ProgramStimulator
+from safety.events import Cleared
 from safety.rules_open import judge_override
 
 
@@ -43,13 +44,15 @@ class Display(Protocol):
 class RunOptions:
     """How a run is confirmed and when it ends; ``duration`` ``None``: until interrupted.
 
-    ``from_zero``: a stimulator starts at 0 mA and is raised by hand.
+    ``from_zero``: a stimulator starts at 0 mA and is raised by hand. ``restore`` brings a pump back
+    whose line was lost (see `Reconnector.restore`); ``None``: a lost line ends the run.
     """
 
     confirm: Callable[[Plan], Awaitable[bool]]
     duration: Milliseconds | None
     override: Override | None
     from_zero: bool = False
+    restore: Callable[[AnyController, LinkError], Awaitable[None]] | None = None
 
 
 def require_device_of(check: Check, controller: AnyController) -> None:
@@ -118,7 +121,7 @@ async def run_therapy(
         display.say(f"applied: {result.evidence}")
         if isinstance(controller, StimulatorController):
             await _start(controller, check, options, display)
-        await _watch(controller, options.duration, display, guard)
+        await _watch(controller, options, display, guard)
     except Refused as refusal:
         if guard is not None and not refusal.findings:  # a finding says itself what to do
             _raise_faults(controller, guard.faults)
@@ -150,36 +153,63 @@ def require_not_stopped(controller: AnyController) -> None:
 
 
 async def _watch(
-    controller: AnyController,
-    duration: Milliseconds | None,
-    display: Display,
-    guard: Guard | None,
+    controller: AnyController, options: RunOptions, display: Display, guard: Guard | None
 ) -> None:
     """Watches and keeps the lease until the time is over, or somebody stopped the device."""
     watch = Watch(controller, display.watched, display.remind)
     if guard is not None:
         guard.polls(True)
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(watch.run())]
-            if isinstance(controller, StimulatorController):
-                tasks.append(group.create_task(controller.keep_alive()))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(duration / 1_000 if duration is not None else None):
-                    await controller.stopped.wait()
-                    display.say(_who_stopped(watch, guard))
-            for task in tasks:
-                task.cancel()
-    except* LinkError as errors:
-        # Whatever was silenced is to be heard again: nobody sees the device any more (SR-55).
-        text = str(leaves(errors)[0])
-        await controller.raise_alarm(Alarm("link-lost", "LOW", "SR-52", text))
-        raise
+        duration = options.duration
+        async with asyncio.timeout(duration / 1_000 if duration is not None else None) as until:
+            while (lost := await _watch_one_line(controller, watch, guard, display)) is not None:
+                await _restore(controller, options, display, lost)
+    except TimeoutError:
+        if not until.expired():
+            raise
     finally:
         if guard is not None:
             guard.polls(False)
         await watch.finish()
     _raise_faults(controller, watch.faults | (guard.faults if guard is not None else {}))
+
+
+async def _watch_one_line(
+    controller: AnyController, watch: Watch, guard: Guard | None, display: Display
+) -> LinkError | None:
+    """Watches until somebody stopped the device, ``None``, or until its line is lost: the error."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(watch.run())]
+            if isinstance(controller, StimulatorController):
+                tasks.append(group.create_task(controller.keep_alive()))
+            await controller.stopped.wait()
+            display.say(_who_stopped(watch, guard))
+            for task in tasks:
+                task.cancel()
+    except* LinkError as errors:
+        lost = leaves(errors)[0]
+        assert isinstance(lost, LinkError)
+    else:
+        return None
+    # Whatever was silenced is to be heard again: nobody sees the device any more (SR-55).
+    await controller.raise_alarm(_link_lost(lost))
+    return lost
+
+
+async def _restore(
+    controller: AnyController, options: RunOptions, display: Display, lost: LinkError
+) -> None:
+    """Brings a pump back; a stimulator without its host is on its way to zero, and stays there."""
+    if options.restore is None or isinstance(controller, StimulatorController):
+        raise lost
+    await options.restore(controller, lost)
+    await controller.gate.tell(Cleared(controller.now(), _link_lost(lost).code))
+    display.say(f"{controller.identity.serial} is back; its program was read back and compared")
+
+
+def _link_lost(why: LinkError) -> Alarm:
+    return Alarm("link-lost", "LOW", "SR-52", str(why))
 
 
 def _raise_faults(controller: AnyController, faults: dict[str, Alarm]) -> None:

@@ -1,16 +1,22 @@
 """`plan`, `apply` and `run`: a therapy file on its way to a device."""
 
+from collections.abc import Callable
+from functools import partial
+from random import Random
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from device_profiles.errors import Refused
+from device_profiles.errors import LinkError, Refused
 from device_profiles.notation import parse_duration
 from device_profiles.therapy import InfusionTherapy
 from firmware_bridge.clock import RealClock
 from firmware_bridge.controller import Plan
+from firmware_bridge.families.table import AnyController
+from firmware_bridge.links.factory import open_link
 from firmware_bridge.links.url import parse_url
+from firmware_bridge.reconnect import Dialling, Ended, Reconnection, Reconnector, Waiting
 from hil.check import Check
 from hil.commands.files import readable
 from hil.commands.options import (
@@ -162,6 +168,15 @@ def run(
             "or a restart in mid-run.",
         ),
     ] = False,
+    reconnect: Annotated[
+        str | None,
+        typer.Option(
+            "--reconnect",
+            metavar="TIME",
+            help="How long a pump whose line was lost is dialled again, such as '10 min'; longer "
+            "waits each time, 60 dials an hour at most. Without it a lost line ends the run.",
+        ),
+    ] = None,
     override: OverrideOption = None,
     reason: ReasonOption = "",
     second: SecondOption = "",
@@ -186,17 +201,29 @@ def run(
         console = out()
         display = TerminalDisplay(console, as_json=form is Format.JSON)
         shown = PublishedDisplay(telemetry, display, clock)
+        patience = None if reconnect is None else notation(parse_duration, reconnect, "--reconnect")
         seconds = None if duration is None else notation(parse_duration, duration, "--for")
+        url = parse_url(device or _simulator_for(checked))
+
+        async def restore(controller: AnyController, lost: LinkError) -> None:
+            assert patience is not None, "nobody asked for it"
+            show = partial(_say_reconnection, shown.say)
+            dialler = Reconnector(
+                controller, lambda: open_link(url, clock), patience, Random(), show
+            )
+            await dialler.restore(lost)
+
         options = RunOptions(
             _is_confirmed if yes else _asks_a_person,
             seconds,
             override_from(override, reason, second, valid_for),
             from_zero,
+            None if patience is None else restore,
         )
         where = places(journal)
         if form is Format.TEXT:
             console.print(Text(DISCLAIMER))
-        url = parse_url(device or _simulator_for(checked))
+
         try:
             async with (
                 monitor_process() as guard,
@@ -215,6 +242,16 @@ def run(
         return DONE
 
     interruptible(form, main)
+
+
+def _say_reconnection(say: Callable[[str], None], now: Reconnection) -> None:
+    match now:
+        case Waiting(why, attempt):
+            say(f"the line is lost ({why}); it is dialled again, attempt {attempt}")
+        case Ended(why):
+            say(f"nobody dials any more: {why}")
+        case Dialling():
+            pass
 
 
 def _simulator_for(checked: Check) -> str:

@@ -2,16 +2,17 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
-from device_profiles.errors import DeviceFault, NeuraxisError, Uncertain
+from device_profiles.errors import DeviceFault, LinkError, NeuraxisError, Uncertain
 from device_profiles.quantities import Milliseconds
 
 sys.path.append(str(Path(__file__).parents[1] / "road"))
@@ -34,6 +35,7 @@ from firmware_bridge.controller import Plan
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.table import AnyController
+from firmware_bridge.reconnect import Reconnector
 from hil.check import check_file
 from hil.exit_codes import DEVICE_FAULT, code_of
 from hil.run import RunOptions, run_therapy
@@ -292,14 +294,40 @@ class Quiet:
         """Nobody hears it."""
 
 
+Restore = Callable[[AnyController, LinkError], Awaitable[None]]
+
+
 async def yes(_: Plan) -> bool:
     return True
 
 
-async def run(controller: AnyController, display: Quiet) -> None:
+async def run(controller: AnyController, display: Quiet, restore: Restore | None = None) -> None:
     check = check_file(INFUSION, None, Milliseconds(NOON_MS))
-    options = RunOptions(yes, Milliseconds(20 * MINUTE), None)
+    options = RunOptions(yes, Milliseconds(20 * MINUTE), None, restore=restore)
     await run_therapy(controller, check, options, display)
+
+
+@pytest.mark.requirement("SR-26")
+async def test_a_run_goes_on_once_its_pump_is_plugged_in_again_and_the_alarm_is_over() -> None:
+    async with road("pump") as bench:
+        controller, display = await bench.connect(), Quiet()
+
+        async def restore(lost: AnyController, why: LinkError) -> None:
+            patience = Milliseconds(10 * MINUTE)
+            await Reconnector(lost, bench.new_link, patience, Random(1), lambda _: None).restore(
+                why
+            )
+
+        loop = asyncio.get_running_loop()
+        loop.call_later(60, bench.runner.inject, "unplug")
+        loop.call_later(90, bench.heal)
+        begun = controller.link_time()
+        await run(controller, display, restore)
+        assert controller.link_time() - begun >= 20 * MINUTE
+        assert ("link-lost", "LOW") in bench.codes
+        assert "link-lost" in [event.code for event in bench.told(Cleared)]
+        assert any("is back" in said for said in display.said)
+        assert bench.device.names().count("commit") == 1
 
 
 @pytest.mark.requirement("SR-54")

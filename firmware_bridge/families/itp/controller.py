@@ -36,9 +36,9 @@ class PumpController(Controller[PumpProfile, ProgramPump]):
         program = self.state.pump_program
         return (program,) if program is not None else ()
 
-    async def begin(self) -> None:
-        """See `Controller.begin`; what had not ended, bolus or bridge or prime, is asked after."""
-        await super().begin()
+    async def join(self) -> None:
+        """See `KnownDevice.join`; what had not ended, bolus or bridge or prime, is asked after."""
+        await super().join()
         await self._count_open_boluses()
         await self._line_left()
 
