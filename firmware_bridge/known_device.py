@@ -12,6 +12,7 @@ from device_profiles.errors import DeviceFault, LinkError, Refused
 from device_profiles.quantities import Milliseconds
 from firmware_bridge.clock import NS_PER_MS
 from firmware_bridge.driver import Driver, Sample
+from firmware_bridge.lag import LoopLag
 from firmware_bridge.links.base import Link
 from firmware_bridge.protocol.messages import (
     AskStatus,
@@ -66,6 +67,8 @@ class KnownDevice(ABC):
         self._absent_since: Ending | None = None
         """Where the journal ended before this host, until its absence has been credited."""
         self._seen: Milliseconds | None = None
+        self.lag = LoopLag()
+        """How late the event loop was, as far as somebody watches."""
 
     # --- life --------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from device_profiles.errors import Refused as RefusedBySafety
 from device_profiles.quantities import Milliseconds
 from firmware_bridge.driver import Driver, Procedure, Step
 from firmware_bridge.links.base import Link
+from firmware_bridge.pace import Pace, Turn
 from firmware_bridge.protocol.frames import FrameDecoder, decode_frame, encode_frame
 from firmware_bridge.protocol.messages import (
     PROTOCOL_VERSION,
@@ -98,6 +99,7 @@ class Session:
         self._session = 0
         self._serial: str | None = None
         self._sequence = 0
+        self._pace = Pace(link)
         self._waiting: dict[int, asyncio.Future[Reply | None]] = {}
         self._decoder = FrameDecoder()
         self._damaged_before = 0
@@ -148,7 +150,7 @@ class Session:
         self._abandon(LinkLost(f"{self.url} was replaced"))
         await self._link.close()
         self.end_live()
-        self._link, self._session = link, 0
+        self._link, self._pace, self._session = link, Pace(link), 0
         self._damaged_before = self.counts.damaged
         self._decoder = FrameDecoder()
         self._broken = None
@@ -187,9 +189,10 @@ class Session:
         """Asks, and asks again on silence; raises DeviceSilent, LinkLost, DeviceFault."""
         return await self._ask(query, expected)
 
-    async def _ask(self, request: Message, expected: type[R]) -> R:
+    async def _ask(self, request: Message, expected: type[R], who: Turn = Turn.QUERY) -> R:
         """An exchange that may be repeated, since doing it twice is doing it once."""
         for _ in range(ATTEMPTS):
+            await self._pace.turn(who)
             reply = await self._exchange(request)
             if reply is not None:
                 return self._checked(request, reply, expected)
@@ -250,6 +253,7 @@ class Session:
         async with self._therapy_turn:
             result = Result("refused", "the procedure has no step")
             for step in procedure.steps:
+                await self._pace.turn(Turn.THERAPY)
                 if (reason := why_void()) is not None:
                     text = f"{reason}: nothing of this step was sent"
                     result = Result("refused", text, error=RefusedBySafety(text))
@@ -268,7 +272,7 @@ class Session:
         """Prolongs the lease of the live output; ClearanceError when none is live."""
         if self._live is None:
             raise ClearanceError("no output of this session runs on a lease")
-        return await self._ask(request, expected)
+        return await self._ask(request, expected, Turn.LEASE)
 
     async def outcome_of(self, intent_id: int) -> OutcomeOf:
         """Asks the device what became of an id, in a new session, so that nothing sent before
@@ -345,7 +349,10 @@ class Session:
     async def _exchange(
         self, request: Message, last_look: Callable[[bytes], None] | None = None
     ) -> Reply | None:
-        """Writes one frame once; its reply, or ``None`` on silence. Raises LinkLost."""
+        """Writes one frame once and at once; its reply, or ``None`` on silence. Raises LinkLost.
+
+        Whoever is not urgent has waited for its turn just before.
+        """
         if self._broken is not None:
             raise LinkLost(str(self._broken)) from self._broken
         self._sequence = sequence = self._sequence % 0xFFFF_FFFF + 1
@@ -357,6 +364,7 @@ class Session:
         for tap in self.taps:
             tap(True, frame)
         self._link.write(frame)
+        self._pace.wrote(len(frame))
         self.counts.sent += 1
         future: asyncio.Future[Reply | None] = loop.create_future()
         self._waiting[sequence] = future
@@ -397,6 +405,8 @@ class Session:
                 self.counts.alien += 1
                 continue
             self.counts.received += 1
+            if envelope.sequence == self._sequence:
+                self._pace.answered()
             future.set_result(message)
         counts = self._decoder.counts
         self.counts.damaged = self._damaged_before + counts.damaged + counts.oversized
@@ -408,6 +418,7 @@ class Session:
     def _abandon(self, error: LinkError) -> None:
         if self._broken is None:
             self._broken = error
+        self._pace.end()
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(LinkLost(str(error)))

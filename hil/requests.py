@@ -286,6 +286,7 @@ async def _status(controller: AnyController) -> Answer:
             "latched": state.latched,
             "mri": state.mri.restore if state.mri is not None else None,
             "link": asdict(controller.session.counts),
+            "loop": {"late_ms": controller.lag.last, "latest_ms": controller.lag.worst},
             "clock_change": next_clock_change(state.timezone, wall_now()),
         },
     )

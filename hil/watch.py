@@ -18,6 +18,7 @@ from safety.events import Cleared, Event, Metered
 from safety.journal import JournalError, read_chain
 from safety.monitor import must_stop, stop_depth
 from safety.monitor_readings import PumpReading
+from safety.timeline import SUSPENSION
 
 T = TypeVar("T")
 
@@ -105,10 +106,19 @@ class Watch:
 
     async def _keep_judging(self) -> None:
         """Judges between samples too: silence is seen only by who does not wait for an answer."""
+        loop = asyncio.get_running_loop()
         while True:
+            wake = loop.time() + STIMULATOR_POLL / 1_000
             await asyncio.sleep(STIMULATOR_POLL / 1_000)
+            await self._note_lag(self._controller.lag.woke(wake, loop.time()))
             await self._judge()
             self._sound_again()
+
+    async def _note_lag(self, lag: Milliseconds) -> None:
+        """SR-53: a loop that stood still for a lease may have lost one, and heard no stop."""
+        if lag >= SUSPENSION:
+            text = f"the host's event loop stood still for {lag} ms: nothing was read or sent"
+            await self._controller.raise_alarm(Alarm("host-stalled", "MEDIUM", "SR-53", text))
 
     # --- the core's eyes ---------------------------------------------------------------------
 

@@ -239,6 +239,15 @@ _KINDS = (
     ),
     # --- the host itself
     AlarmKind(
+        "host-stalled",
+        ("MEDIUM",),
+        "SR-53",
+        "the host's event loop stood still for as long as a stimulator's lease",
+        "Look at the device. Find out what held the host up: a slow disk, a busy machine.",
+        moment=True,
+        host=True,
+    ),
+    AlarmKind(
         "stop-unconfirmed",
         ("HIGH",),
         "SR-32",

@@ -24,6 +24,13 @@ class Link(ABC):
     """One line of bytes. Opened once; a lost link is closed and replaced by a new one."""
 
     url: str
+    baud: int | None = None
+    """Bits a second of its wire, where it has one that is slower than the host."""
+
+    @property
+    def queued(self) -> int:
+        """Bytes that were written and that the operating system has not taken yet."""
+        return 0
 
     @abstractmethod
     async def open(self, receiver: Receiver) -> None:

@@ -48,9 +48,15 @@ class SerialLink(LiveLink):
     def __init__(self, url: DeviceUrl) -> None:
         super().__init__(url.text)
         self._address = url
+        self.baud = url.baud
         self._port: serial.Serial | None = None
         self._fd = -1
         self._queue = bytearray()
+
+    @property
+    def queued(self) -> int:
+        """See `Link.queued`."""
+        return len(self._queue)
 
     async def open(self, receiver: Receiver) -> None:
         """See `Link.open`."""
@@ -126,8 +132,14 @@ class ThreadedSerialLink(LiveLink):
         self._port: serial.Serial | None = None
         self._ending = threading.Event()
         self._reader: threading.Thread | None = None
+        self.baud = url.baud
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"write {url}")
         self._queued = 0
+
+    @property
+    def queued(self) -> int:
+        """See `Link.queued`."""
+        return self._queued
 
     async def open(self, receiver: Receiver) -> None:
         """See `Link.open`."""

@@ -28,6 +28,11 @@ class TcpLink(LiveLink):
             self._closed = True  # what a half-open connection still says reaches nobody
             raise
 
+    @property
+    def queued(self) -> int:
+        """See `Link.queued`."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
     async def close(self) -> None:
         """See `Link.close`."""
         self._close()

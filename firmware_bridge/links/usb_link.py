@@ -71,6 +71,11 @@ class UsbLink(LiveLink):
         self._begin(receiver)
         self._reading = loop.run_in_executor(self._readers, self._read_on, self._opened, loop)
 
+    @property
+    def queued(self) -> int:
+        """See `Link.queued`."""
+        return self._queued
+
     async def close(self) -> None:
         """See `Link.close`; returns once both workers have ended."""
         self._close()

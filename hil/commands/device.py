@@ -172,6 +172,7 @@ def _show_status(answer: Answer) -> None:
         **data["values"],
         "alarms": ", ".join(data["alarms"]) or "none",
         "highest alarm": highest_in_words(data),
+        "event loop": f"late by {data['loop']['latest_ms']} ms at most",
         "unsettled": ", ".join(f"{i['command']} {i['id']:#x}" for i in data["unsettled"]) or "none",
         "journal": f"LATCHED: {data['latched']}" if data["latched"] else "whole",
     }

@@ -31,6 +31,7 @@ from road_bench import (
     start,
 )
 
+from firmware_bridge.clock import VirtualLoop
 from firmware_bridge.controller import Plan
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.scs.controller import StimulatorController
@@ -39,7 +40,7 @@ from firmware_bridge.reconnect import Reconnector
 from hil.check import check_file
 from hil.exit_codes import DEVICE_FAULT, code_of
 from hil.run import RunOptions, run_therapy
-from hil.watch import Watch, Watched
+from hil.watch import STIMULATOR_POLL, Watch, Watched
 from safety.alarms import Alarm
 from safety.events import Cleared, Counted, Looked, Metered, Paused, Raised, Stopped
 
@@ -259,6 +260,25 @@ async def test_a_line_that_falls_silent_makes_the_last_reading_old_before_it_is_
         with pytest.raises(BaseExceptionGroup):
             await for_a_while(watch, 10)
         assert ("telemetry-stale", "MEDIUM") in bench.codes
+
+
+@pytest.mark.requirement("SR-53")
+@pytest.mark.parametrize(("stood_ms", "alarmed"), [(1_900, False), (2_300, True)])
+async def test_an_event_loop_that_stood_still_for_a_lease_is_told(
+    stood_ms: int, alarmed: bool
+) -> None:
+    async with road("pump") as bench, watched(bench) as (controller, watch):
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+
+        def stand_still() -> None:
+            loop.now_ns += stood_ms * 1_000_000
+
+        await for_a_while(watch, 1)
+        loop.call_later(10, stand_still)
+        await for_a_while(watch, 60)
+        assert (("host-stalled", "MEDIUM") in bench.codes) == alarmed
+        assert stood_ms - STIMULATOR_POLL <= controller.lag.worst <= stood_ms
 
 
 @pytest.mark.requirement("SR-54")
