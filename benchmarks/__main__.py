@@ -10,7 +10,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import codec, journal, pump_days, query, review, therapy
+from benchmarks import codec, fleet, journal, pump_days, query, review, therapy
 from benchmarks.harness import Row, pin
 
 MEASUREMENTS: list[Callable[[], list[Row]]] = [
@@ -20,8 +20,9 @@ MEASUREMENTS: list[Callable[[], list[Row]]] = [
     review.measure,
     pump_days.measure,
     journal.measure,
+    fleet.measure,
 ]
-"""Measurements (a) to (g), in order."""
+"""Measurements (a) to (k), in order."""
 
 
 def main() -> None:

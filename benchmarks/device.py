@@ -36,9 +36,16 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def stimulator_process(folder: Path) -> Iterator[str]:
+    """The URL of a simulated stimulator behind a pty; see `stimulator_process_at`."""
+    with stimulator_process_at(f"pty:{folder / 'port'}") as url:
+        yield url
+
+
+@contextmanager
+def stimulator_process_at(listen: str) -> Iterator[str]:
     """The URL of a simulated stimulator on the core beside ours; it ends with the context."""
     command = [sys.executable, "-m", "firmware_bridge.simulator", "stimulator"]
-    command += ["--listen", f"pty:{folder / 'port'}", "--until-parent-ends"]
+    command += ["--listen", listen, "--until-parent-ends"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None
