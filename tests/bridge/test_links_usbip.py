@@ -9,8 +9,8 @@ import pytest
 import usb.core
 import usb.util
 from link_probe import Probe
-from usbip_backend import Attached, UsbipMachine, attached_machine, place_of
-from usbip_client import ImportRefused, UsbipClient, exported
+from usbip_backend import Attached, UsbipMachine, attached_machine
+from usbip_client import ImportRefused, UsbipClient, exported, place_of
 
 from device_profiles.errors import LinkError, LinkLost, UsageError
 from firmware_bridge.clock import RealClock

@@ -8,19 +8,17 @@ is what `make usb-kernel` and umockdev are for.
 import array
 import asyncio
 import errno
-import shlex
 import struct
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import usb.core
 from usb.backend import IBackend
-from usbip_client import Transfer, UsbipClient
+from usbip_client import Transfer, UsbipClient, place_of
 
 
 @dataclass
@@ -177,14 +175,6 @@ async def attached_machine(*commands: str) -> AsyncIterator[UsbipMachine]:
         yield machine
     finally:
         await asyncio.to_thread(machine.close)
-
-
-def place_of(command: str) -> tuple[str, int, str]:
-    """Host, port and bus id of a `usbip attach` command."""
-    words = shlex.split(command)
-    options = dict(pairwise(words))
-    assert (words[0], "attach" in words) == ("usbip", True)
-    return options["-r"], int(options.get("--tcp-port", "3240")), options["-b"]
 
 
 # --- what a kernel does as a device comes --------------------------------------------------------

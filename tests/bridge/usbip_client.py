@@ -4,11 +4,13 @@ Written from the protocol's own description and with the standard library alone:
 line with the simulator's side, and runs on any Python.
 """
 
+import shlex
 import socket
 import struct
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 ECONNRESET, ENODEV = 104, 19
 IMPORT_ERRORS = {2: "another host has it", 4: "there is no such device"}
@@ -21,6 +23,14 @@ _SUBMIT = struct.Struct(">Iiiii8s")
 _UNLINK = struct.Struct(">I24x")
 _RESULT = struct.Struct(">iiiii8x")
 PATIENCE_S = 20
+
+
+def place_of(command: str) -> tuple[str, int, str]:
+    """Host, port and bus id of a `usbip attach` command."""
+    words = shlex.split(command)
+    options = dict(pairwise(words))
+    assert (words[0], "attach" in words) == ("usbip", True)
+    return options["-r"], int(options.get("--tcp-port", "3240")), options["-b"]
 
 
 class ImportRefused(Exception):
@@ -84,7 +94,7 @@ class UsbipClient:
         self._waiting: dict[int, Transfer] = {}
         self._unlinks: dict[int, Transfer] = {}
         self.gone = threading.Event()
-        self._reader = threading.Thread(target=self._read_on, name="usbip client")
+        self._reader = threading.Thread(target=self._read_on, name="usbip client", daemon=True)
         self._reader.start()
 
     def submit(self, endpoint: int, transfer: int | bytes, setup: bytes = bytes(8)) -> Transfer:

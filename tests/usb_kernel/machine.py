@@ -24,8 +24,6 @@ MODULES = """
 """
 """In the order in which they must be loaded."""
 HOST_SEEN_FROM_INSIDE = "10.0.2.2"
-TELLS = "usb-kernel: "
-"""Begins each line of the console that is meant for whoever watches it."""
 PATHS = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 INIT = """\
