@@ -6,7 +6,7 @@ UPGRADE ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test coverage check prove prove-quick lock bench clean
+.PHONY: help demo test coverage check prove prove-quick lock bench usb-kernel clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile
@@ -47,8 +47,11 @@ lock: $(STAMP) ## compile requirements.lock again; UPGRADE=1 takes the newest ve
 bench: $(STAMP) ## speed, as ratios against the bare libraries
 	@$(BIN)/python -m benchmarks
 
+usb-kernel: $(STAMP) ## the main job through a real kernel's USB, in qemu: two minutes; needs Debian's apt
+	@$(BIN)/python -m tests.usb_kernel
+
 clean: ## remove .venv, caches and build products
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf .venv .usb-kernel build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Made once, and again when the lock or the project changes. PYTHON=python3.N picks the Python.

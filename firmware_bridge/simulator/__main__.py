@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _announce(listening: Listening) -> None:
-    print(json.dumps({"listening": listening.url, "serial": listening.serial}), flush=True)
+    print(json.dumps(listening.as_json()), flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

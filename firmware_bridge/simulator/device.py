@@ -57,6 +57,8 @@ class SimulatedDevice:
             raise UsageError(f"the state file is damaged: {error}") from error
         self.unplugged = False
         """Whether the port is gone."""
+        self.stalls = False
+        """Whether the port is to stall; whoever has the port takes this back."""
         self._kind = kind
         self._speed = speed
         self._base_ms = self.t_ms
@@ -196,6 +198,8 @@ class SimulatedDevice:
             case "unplug":
                 self.unplugged = True
                 self._line.clear()
+            case "stall":
+                self.stalls = True
             case "plug_in":
                 self.unplugged = self._silent = False
                 self._decoder = FrameDecoder()
@@ -263,5 +267,5 @@ class SimulatedDevice:
             self._memory.save(self.machine.state(self._horizon_ms))
 
 
-_AFTERWARDS = ("unplug", "reset", "battery_reset")
+_AFTERWARDS = ("unplug", "stall", "reset", "battery_reset")
 """Faults that strike when a request has been carried out."""

@@ -51,6 +51,7 @@ FAULTS: Mapping[str, FaultKind] = {
         FaultKind("truncate_reply", "half of its reply arrives", per_request=True),
         FaultKind("silence", "from this request on nothing is taken or answered"),
         FaultKind("unplug", "carried out, then the port closes without a reply"),
+        FaultKind("stall", "carried out, then its USB endpoint stalls until the host clears it"),
         FaultKind("plug_in", "the port is there again and silence is over"),
         FaultKind("reset", "carried out, then the device restarts without a reply"),
         FaultKind("read_back_differs", "the next program read back is off by one step"),

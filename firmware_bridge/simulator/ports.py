@@ -1,10 +1,8 @@
-"""The device's end of a line: a pseudo terminal, a TCP server, or a link in this process."""
+"""The device's end of a line: a pseudo terminal, TCP, USB/IP, or a link in this process."""
 
 import asyncio
 import contextlib
 import os
-import socket
-from abc import ABC, abstractmethod
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,13 +10,15 @@ from filelock import FileLock, Timeout
 
 from device_profiles.errors import LinkError, UsageError
 from firmware_bridge.links.base import LiveLink, Receiver
+from firmware_bridge.simulator.listening import ListeningPort, serve, two_way
 from firmware_bridge.simulator.runner import DeviceRunner
+from firmware_bridge.simulator.usbip_port import UsbipPort
 
 with contextlib.suppress(ImportError):  # no pseudo terminals on Windows
     import tty
 
 READ_BYTES = 65_536
-LISTEN_FORMS = "pty:PATH or tcp:HOST:PORT"
+LISTEN_FORMS = "pty:PATH, tcp:HOST:PORT or usbip:HOST:PORT"
 
 
 class InProcessLink(LiveLink):
@@ -53,36 +53,14 @@ class InProcessLink(LiveLink):
         if not plugged:
             self._lose("it was unplugged")
 
+    def stall(self) -> None:
+        """See `Port.stall`."""
+
     def _send(self, data: bytes) -> None:
         self._runner.receive(data)
 
     def _release(self) -> None:
         self._runner.disconnect(self)
-
-
-class ListeningPort(ABC):
-    """A port of a simulator process; ``url`` is what a host connects to once it is open."""
-
-    url: str
-
-    def __init__(self, runner: DeviceRunner) -> None:
-        self._runner = runner
-
-    @abstractmethod
-    async def open(self) -> None:
-        """Begins to listen; raises LinkError or UsageError."""
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Ends listening and leaves nothing behind; idempotent."""
-
-    @abstractmethod
-    def deliver(self, data: bytes) -> None:
-        """See `Port.deliver`: what nobody takes is lost, as on a wire."""
-
-    @abstractmethod
-    def set_plugged(self, plugged: bool) -> None:
-        """See `Port.set_plugged`."""
 
 
 class PtyPort(ListeningPort):
@@ -174,16 +152,7 @@ class TcpPort(ListeningPort):
 
     async def open(self) -> None:
         """See `ListeningPort.open`."""
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: _TcpClient(self), self._host, self._port
-            )
-        except OSError as error:
-            raise LinkError(
-                f"cannot listen on {self._host}:{self._port}: {error.strerror or error}"
-            ) from error
-        port = self._server.sockets[0].getsockname()[1]
+        self._server, port = await serve(lambda: _TcpClient(self), self._host, self._port)
         host = f"[{self._host}]" if ":" in self._host else self._host
         self.url = f"tcp://{host}:{port}"
 
@@ -232,11 +201,8 @@ class _TcpClient(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a TCP connection is a two-way transport")
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._transport = transport
-        self._port.joined(transport)
+        self._transport = two_way(transport)
+        self._port.joined(self._transport)
 
     def data_received(self, data: bytes) -> None:
         if self._transport is not None:
@@ -248,14 +214,17 @@ class _TcpClient(asyncio.Protocol):
 
 
 def port_for(listen: str, runner: DeviceRunner) -> ListeningPort:
-    """The port of ``pty:PATH`` or ``tcp:HOST:PORT``; raises UsageError."""
+    """The port of one of `LISTEN_FORMS`; raises UsageError."""
     kind, _, place = listen.partition(":")
     if kind == "pty" and place:
         return PtyPort(runner, Path(place))
     host, _, port = place.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if kind == "tcp" and host and port.isascii() and port.isdigit() and int(port) <= 0xFFFF:
-        return TcpPort(runner, host, int(port))
+    if host and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 0xFFFF:
+        if kind == "tcp":
+            return TcpPort(runner, host, int(port))
+        if kind == "usbip":
+            return UsbipPort(runner, host, int(port))
     raise UsageError(f"a simulator listens on {LISTEN_FORMS}, not on {listen!r}")
 
 

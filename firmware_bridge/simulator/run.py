@@ -46,10 +46,19 @@ class SimulatorOptions:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a simulator can be reached, as a device URL, and who will answer there."""
+    """Where a simulator can be reached, as a device URL, and who will answer there.
+
+    ``attach`` is the command that first brings it to the host's machine, where it takes one.
+    """
 
     url: str
     serial: str
+    attach: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """What a simulator announces, for one line of JSON."""
+        told = {"listening": self.url, "serial": self.serial}
+        return told | ({"attach": self.attach} if self.attach else {})
 
 
 async def run_simulator(
@@ -83,7 +92,7 @@ async def run_simulator(
         await port.open()
         try:
             runner.connect(port)
-            ready(Listening(port.url, runner.device.serial))
+            ready(Listening(port.url, runner.device.serial, port.attach))
             if options.until_parent_ends:
                 await _stop_or_parent_end(runner, stop)
             else:

@@ -20,6 +20,9 @@ class Port(Protocol):
     def set_plugged(self, plugged: bool) -> None:
         """The device's plug is pulled out or put in; called at each change."""
 
+    def stall(self) -> None:
+        """A fault of USB alone: the device's endpoint stalls until the host clears it."""
+
 
 class DeviceRunner:
     """One device on one clock, real or virtual. Lives on the running event loop."""
@@ -105,6 +108,10 @@ class DeviceRunner:
             self._plugged = not self.device.unplugged
             if self._port is not None:
                 self._port.set_plugged(self._plugged)
+        if self.device.stalls:
+            self.device.stalls = False
+            if self._port is not None:
+                self._port.stall()
         if data and self._port is not None:
             self._port.deliver(data)
         if self._quiet is not None and self.device.quiet and not self._quiet.done():

@@ -103,4 +103,4 @@ def simulate(
 
 
 def _announce(listening: Listening) -> None:
-    print(json.dumps({"listening": listening.url, "serial": listening.serial}), flush=True)
+    print(json.dumps(listening.as_json()), flush=True)

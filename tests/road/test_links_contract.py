@@ -1,4 +1,4 @@
-"""One road over every kind of line: in this process, a pty, a child's TCP socket, USB."""
+"""One road over every kind of line: in this process, a pty, a child's TCP socket, USB, USB/IP."""
 
 import asyncio
 import threading
@@ -20,6 +20,7 @@ from road_bench import (
     program_pump,
 )
 from usb_backend import VirtualBus, VirtualUsbDevice
+from usbip_backend import attached_machine
 
 from device_profiles.errors import Refused
 from firmware_bridge.clock import Clock, RealClock, VirtualClock, VirtualLoop
@@ -84,9 +85,15 @@ async def line(kind: str, folder: Path) -> AsyncIterator[Line]:
             device = WatchedDevice("pump", wall_ms=clock.wall_ms(), serial=SERIAL, faults=[LOST])
             bus = VirtualBus(VirtualUsbDevice(UsbPeer(device), SERIAL))
             yield Line(UsbLink(parse_url("usb://1209:0001"), bus), clock)
+        elif kind == "usbip":
+            async with (
+                simulator("usbip:127.0.0.1:0", faults) as told,
+                attached_machine(told.attach) as machine,
+            ):
+                yield Line(UsbLink(parse_url(told.url), machine), clock)
         else:
-            async with pty(folder / "port", faults) as text:
-                yield Line(open_link(parse_url(text), clock), clock)
+            async with simulator(f"pty:{folder / 'port'}", faults) as told:
+                yield Line(open_link(parse_url(told.url), clock), clock)
     finally:
         clock.close()
 
@@ -103,12 +110,12 @@ class UsbPeer:
 
 
 @asynccontextmanager
-async def pty(path: Path, faults: Path) -> AsyncIterator[str]:
-    """The URL of a simulator that listens on a pty, on a thread and a loop of its own."""
+async def simulator(listen: str, faults: Path) -> AsyncIterator[Listening]:
+    """A simulator that listens, on a thread and a loop of its own."""
     here = asyncio.get_running_loop()
-    listening: asyncio.Future[str] = here.create_future()
+    listening: asyncio.Future[Listening] = here.create_future()
     ends: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-    options = SimulatorOptions("pump", f"pty:{path}", serial_number=SERIAL, faults=faults)
+    options = SimulatorOptions("pump", listen, serial_number=SERIAL, faults=faults)
 
     async def simulate() -> None:
         stop = asyncio.Event()
@@ -116,7 +123,7 @@ async def pty(path: Path, faults: Path) -> AsyncIterator[str]:
         clock = RealClock()
 
         def ready(announced: Listening) -> None:
-            here.call_soon_threadsafe(listening.set_result, announced.url)
+            here.call_soon_threadsafe(listening.set_result, announced)
 
         try:
             await run_simulator(options, clock, ready, stop)
@@ -127,8 +134,8 @@ async def pty(path: Path, faults: Path) -> AsyncIterator[str]:
     thread.start()
     try:
         async with asyncio.timeout(20):
-            url = await listening
-        yield url
+            told = await listening
+        yield told
     finally:
         for loop, stop in ends:
             loop.call_soon_threadsafe(stop.set)
@@ -201,7 +208,7 @@ async def test_in_this_process(clause: str, tmp_path: Path) -> None:
 @pytest.mark.requirement("SR-25")
 @pytest.mark.requirement("SR-32")
 @pytest.mark.parametrize("clause", CONTRACT)
-@pytest.mark.parametrize("kind", ["pty", "child", "usb"])
+@pytest.mark.parametrize("kind", ["pty", "child", "usb", "usbip"])
 async def test_over_a_real_line(kind: str, clause: str, tmp_path: Path) -> None:
     async with line(kind, tmp_path) as end:
         await CONTRACT[clause](end)
