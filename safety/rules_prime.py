@@ -100,8 +100,9 @@ def judge_prime(
     wanted = prime_volume(current.catheter, profile)
     findings: list[Finding] = []
     if current.primed:
+        line = line_volume(current.catheter, profile)
         doses = " and ".join(
-            f"{write_mass(mass_of(wanted, drug.concentration))} of {drug.name}"
+            f"{write_mass(mass_of(line, drug.concentration))} of {drug.name}"
             for drug in current.drugs
         )
         text = f"by the program the line holds drug up to its tip: a prime would give {doses}"

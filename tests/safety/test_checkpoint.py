@@ -103,7 +103,7 @@ def test_bytes_that_are_no_state_are_refused(data: bytes) -> None:
         decode_state(data)
 
 
-GOLDEN = (1, "050155cb84d506de")
+GOLDEN = (1, "85c504f032fa8236")
 
 
 def test_the_fold_has_a_new_version_when_the_same_life_comes_to_another_state() -> None:

@@ -98,12 +98,13 @@ def test_what_a_prime_or_a_bridge_moves_tells_its_end_and_not_what_left_the_tip(
     what: Literal["prime", "bridge"], volume: int
 ) -> None:
     one = replace(reservation(), what=what)
-    assert narrowed(one, "running", NanoLitres(volume), instant(END + 5)) == one
+    counts = replace(one, counted=volume > 0)
+    assert narrowed(one, "running", NanoLitres(volume), instant(END + 5)) == counts
     for state in ("executed", "interrupted"):
         over = narrowed(one, state, NanoLitres(volume), instant(NOW))
-        assert over == replace(one, latest_end=Milliseconds(NOW), closed=True)
+        assert over == replace(counts, latest_end=Milliseconds(NOW), closed=True)
         late = narrowed(one, state, NanoLitres(volume), instant(END + 5))
-        assert late == replace(one, closed=True)
+        assert late == replace(counts, closed=True)
 
 
 def test_a_count_of_another_id_changes_nothing() -> None:

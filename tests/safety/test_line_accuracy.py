@@ -16,9 +16,10 @@ from device_profiles.diagnostics import Finding
 from device_profiles.notation import parse_concentration
 from device_profiles.quantities import Milliseconds, NanoLitres
 from device_profiles.therapy import DoseLimits, InfusionTherapy
+from safety.alarms import Alarm
 from safety.commands import Override, Prime, ProgramPump, PumpEvidence
 from safety.doubt import Reservation
-from safety.events import Counted, Intended, Rejected, Unverified
+from safety.events import Counted, Intended, Raised, Rejected, Unverified
 from safety.limits import pump_limits
 from safety.outputs import DrugInPump, PrimeOutput
 from safety.review import review_infusion
@@ -157,7 +158,8 @@ def test_what_a_prime_may_push_out_is_reserved_from_its_intent_on() -> None:
     assert (move.stray, move.mixes) == (0, ())
     story.now = HOUR
     story.tell(Counted(instant(HOUR), intent.id, "executed", NanoLitres(PRIME_NL)))
-    assert story.state.reservations == (replace(held, latest_end=Milliseconds(HOUR), closed=True),)
+    over = replace(held, latest_end=Milliseconds(HOUR), closed=True, counted=True)
+    assert story.state.reservations == (over,)
     assert story.state.line_moves == ()
     assert story.state == fold(story.journal)
 
@@ -313,6 +315,7 @@ def test_once_a_bridge_is_over_what_may_have_strayed_counts_by_the_difference_of
         most=NanoLitres(58_000),
         closed=True,
         what="bridge",
+        counted=True,
     )
     assert held.most_of("morphine") == 580_000_000_000  # 0.058 mL x 10 mg/mL = 0.58 mg
     # The same word again, of a bridge that is over, is no news.
@@ -385,8 +388,36 @@ def test_a_bridge_is_not_waited_for_once_two_persons_have_let_another_fill_take_
     story.now = HOUR
     refill = command_of(therapy_of(NEW, DOSE, fill=3))
     assert rules(story.ask(refill)) == ["SR-12"]
-    story.do(refill, TWO)
-    assert story.state.line_moves == ()
+    intent = story.do(refill, TWO)
+    (flush,) = story.state.line_moves
+    # 0.4 mL at 0.12 mL/day by a pump that is 14.5 % slow: 93.57 h.
+    assert (flush.id, flush.what, flush.stray) == (intent.id, "flush", 0)
+    assert flush.latest_end == HOUR + SLACK + -(-LINE_NL * DAY * 1_000 // (120_000 * 855))
+    story.now = flush.latest_end - 1
+    assert "SR-12" in rules(story.ask(bolus_nl(1)))
+    story.now = flush.latest_end
+    assert isinstance(story.ask(bolus_nl(1)), Intended)
+
+
+@pytest.mark.requirement("SR-13")
+@pytest.mark.requirement("SR-14")
+def test_no_prime_is_given_while_nobody_knows_what_a_window_holds() -> None:
+    story = running(unprimed())
+    story.tell(Raised(instant(0), Alarm("over-delivery", "HIGH", "SR-54", "a test")))
+    assert "SR-14" in rules(story.ask(prime()))
+
+
+@pytest.mark.requirement("SR-13")
+def test_a_prime_that_was_counted_is_not_taken_back_by_a_later_refusal() -> None:
+    story = running(unprimed())
+    intent = story.ask(prime(gone=20_000))
+    assert isinstance(intent, Intended)
+    story.settle(intent.id, "UNCERTAIN")
+    story.tell(Counted(instant(story.now), intent.id, "running", NanoLitres(1)))
+    story.settle(intent.id, "refused")
+    assert [one.id for one in story.state.reservations] == [intent.id]
+    assert [one.id for one in story.state.line_moves] == [intent.id]
+    assert "SR-13" in rules(story.ask(prime(gone=20_000)))
 
 
 @pytest.mark.requirement("SR-13")
