@@ -121,11 +121,12 @@ def intended(state: State, event: Intended) -> State:
             move = LineMove(event.id, event.latest_end, "prime", NanoLitres(0), ())
             moving = replace(_with_move(state, event.at, move), primed_fills=fills)
             return _reserved(moving, event, prime.over, event.stray, "prime")
-        case _:
-            program = next(one for one in event.outputs if isinstance(one, PumpProgram))
+        case (PumpProgram() as program,):
             what: Literal["bridge", "flush"] = "bridge" if program.bridge else "flush"
             move = LineMove(event.id, event.latest_end, what, event.stray, differences(program))
             return _with_move(state, event.at, move)
+        case _:
+            return state
 
 
 def _reserved(

@@ -399,6 +399,14 @@ def test_a_bridge_is_not_waited_for_once_two_persons_have_let_another_fill_take_
     assert isinstance(story.ask(bolus_nl(1)), Intended)
 
 
+def test_an_entry_that_ends_and_delivers_nothing_reserves_nothing() -> None:
+    story = running(unprimed())
+    now = instant(story.now)
+    odd = Intended(now, 99, "give-bolus", (), "BENCH-012", latest_end=now.slow)
+    story.tell(odd)
+    assert (story.state.reservations, story.state.line_moves) == ((), ())
+
+
 @pytest.mark.requirement("SR-13")
 @pytest.mark.requirement("SR-14")
 def test_no_prime_is_given_while_nobody_knows_what_a_window_holds() -> None:
