@@ -237,10 +237,10 @@ async def _prime_plan(pump: PumpController, over: Milliseconds) -> Answer:
         code=DONE,
         text=(
             f"{pump.identity.serial}: {write_volume(prime.volume)} over "
-            f"{write_duration(prime.over)}, on top of the basal: tubing "
-            f"{write_volume(pump.profile.tubing)} and catheter {write_volume(program.catheter)}, "
-            f"which will hold {doses}. A fill is primed once. Into a line that holds drug already "
-            "it would be an overdose of all of it."
+            f"{write_duration(prime.over)}, on top of the basal, into tubing "
+            f"{write_volume(pump.profile.tubing)} and catheter {write_volume(program.catheter)}: "
+            f"{doses}. What may be missing the basal brings. A fill is primed once. Into a line "
+            "that holds drug already it would be an overdose of all of it."
         ),
         data={"volume_nL": prime.volume, "over_ms": prime.over, "fill_at_ms": prime.fill_at_ms},
     )

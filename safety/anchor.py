@@ -111,5 +111,8 @@ def _head_in(slot: bytes) -> Head | None:
     match = _LINE.match(slot)
     if match is None or _check(slot[: match.start(4) - 1]) != match[4]:
         return None
-    name = bytes.fromhex(match[3].decode()).decode(errors="replace")
+    try:
+        name = bytes.fromhex(match[3].decode()).decode()
+    except UnicodeDecodeError:
+        return None
     return Head(int(match[1]), bytes.fromhex(match[2].decode()), name)

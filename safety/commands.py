@@ -105,7 +105,7 @@ class PumpEvidence:
 
     ``clock_ahead`` is its clock less the host's wall clock; ``reservoir`` what it counts as left
     of the fill ``fill_at_ms`` (0: none yet); ``line_left`` what a bridge or a prime still has to
-    move by its count.
+    move by its count, and after a bridge until none of the old mix is surely left.
     """
 
     clock_ahead: Milliseconds

@@ -35,6 +35,8 @@ class Reservation:
     most: NanoLitres
     closed: bool = False
     what: Literal["bolus", "prime", "bridge"] = "bolus"
+    counted: bool = False
+    """The device has said that it did something for it."""
 
     def reaches_into(self, window: Milliseconds, now: Instant) -> bool:
         """Whether some of it may lie in the window that ends now; the edge counts."""
@@ -58,6 +60,7 @@ def narrowed(
     One that still runs ends no sooner than what is left of it takes. What a prime moves is not
     what it pushes out: its count only tells that it has ended.
     """
+    reservation = replace(reservation, counted=reservation.counted or volume > 0)
     if reservation.what != "bolus":
         return reservation if state == "running" else _ended(reservation, at)
     least = max(reservation.least, volume)
@@ -109,4 +112,4 @@ def proved_nothing(reservations: Sequence[Reservation], intent_id: int) -> tuple
 
     A reservation that it counted anything for stays: one of its two statements is wrong.
     """
-    return tuple(one for one in reservations if one.id != intent_id or one.least > 0)
+    return tuple(one for one in reservations if one.id != intent_id or one.counted)

@@ -121,11 +121,12 @@ def intended(state: State, event: Intended) -> State:
             move = LineMove(event.id, event.latest_end, "prime", NanoLitres(0), ())
             moving = replace(_with_move(state, event.at, move), primed_fills=fills)
             return _reserved(moving, event, prime.over, event.stray, "prime")
-        case _:
-            program = next(one for one in event.outputs if isinstance(one, PumpProgram))
-            mixes = differences(program)
-            move = LineMove(event.id, event.latest_end, "bridge", event.stray, mixes)
+        case (PumpProgram() as program,):
+            what: Literal["bridge", "flush"] = "bridge" if program.bridge else "flush"
+            move = LineMove(event.id, event.latest_end, what, event.stray, differences(program))
             return _with_move(state, event.at, move)
+        case _:
+            return state
 
 
 def _reserved(
@@ -170,11 +171,14 @@ def settled(state: State, event: Settled) -> State:
 
 
 def _refused(state: State, intent: Intended) -> State:
-    """The device proved that it did nothing for an intent."""
+    """The device proved that it did nothing for an intent, unless it has counted something."""
+    reservations = proved_nothing(state.reservations, intent.id)
+    if any(one.id == intent.id for one in reservations):
+        return state
     tokens = {o.fill_at_ms for o in intent.outputs if isinstance(o, PrimeOutput)}
     return replace(
         state,
-        reservations=proved_nothing(state.reservations, intent.id),
+        reservations=reservations,
         line_moves=tuple(one for one in state.line_moves if one.id != intent.id),
         primed_fills=tuple(one for one in state.primed_fills if one not in tokens),
     )
@@ -199,7 +203,7 @@ def _delivered(state: State, intent: Intended, at: Instant) -> State:
             return replace(
                 state,
                 line_moves=tuple(
-                    one for one in state.line_moves if one.what == "prime" or one.id == intent.id
+                    one for one in state.line_moves if one.what != "bridge" or one.id == intent.id
                 ),
                 pump_program=program,
                 last_verified=program,
@@ -281,6 +285,7 @@ def _stray(move: LineMove, at: Instant) -> Reservation:
         most=move.stray,
         closed=True,
         what="bridge",
+        counted=True,
     )
 
 

@@ -54,6 +54,7 @@ from safety.rules_bridge import stray_volume
 from safety.rules_change import judge_change, judge_kept
 from safety.rules_line import (
     bridge_end,
+    flush_end,
     judge_bridge,
     judge_line_is_still,
     keeps_the_line,
@@ -310,6 +311,7 @@ def _judge_bolus(state: State, command: GiveBolus | Prime, now: Instant) -> list
     ]
     held = reservations_at(state, now)
     if isinstance(command, Prime):
+        findings += judge_unknown_past(windows_full_until(state, now), now, "prime")
         findings += judge_prime(state.pump_program, state.pump_limits, state.primed_fills, command)
         if state.pump_program is not None and state.pump_limits is not None:
             known = programs_in_window(state, now)
@@ -444,6 +446,10 @@ def _intent(state: State, ask: Ask, passed: tuple[str, ...]) -> Intended:
                 Milliseconds(last_begin),
                 left if continues(state, command, ask.at) else None,
             )
+            cut_short = any(move.what == "bridge" for move in state.line_moves)
+            if cut_short and command.program.bridge is None:
+                begun = Milliseconds(last_begin)
+                latest_end = flush_end(command.program, command.profile, begun)
         case GiveBolus():
             assert state.pump_program is not None, "a bolus without a program is never granted"
             drugs = state.pump_program.drugs

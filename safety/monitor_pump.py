@@ -78,9 +78,12 @@ def _resumed(track: Track, granted: Granted, profile: PumpProfile) -> Track:
 
 
 def _judge_moment(now: PumpReading, granted: Granted, profile: PumpProfile) -> list[Alarm]:
+    too_much = [*_judge_flow(now, granted, profile), *_judge_bolus_id(now, granted)]
+    if now.state == "empty-program" and not now.fill_at:
+        # It was never filled: a reading from before the program that the journal tells of.
+        return too_much
     return [
-        *_judge_flow(now, granted, profile),
-        *_judge_bolus_id(now, granted),
+        *too_much,
         *_judge_no_flow(now, granted),
         *_judge_days_left(now, granted, profile),
     ]

@@ -68,6 +68,13 @@ def bridge_end(
     return Milliseconds(begun + divide_up(volume * DAY_MS * MILLION, slowest))
 
 
+def flush_end(program: PumpProgram, profile: PumpProfile, begun: Milliseconds) -> Milliseconds:
+    """The slow time by which a program without a bridge has pushed out all that the line held."""
+    slowest = max(1, min(step.flow for step in program.basal) * (MILLION - profile.accuracy))
+    volume = line_volume(program.catheter, profile)
+    return Milliseconds(begun + divide_up(volume * DAY_MS * MILLION, slowest))
+
+
 def is_line_still(moves: Sequence[LineMove], now: Instant) -> bool:
     """Whether every bridge and every prime has ended: a bridge by the pump's own word."""
     return all(move.has_ended(now) for move in moves)
@@ -143,6 +150,7 @@ def _is_less_of(new: Bridge, old: Bridge) -> bool:
     )
 
 
+_SAME_FILE = "the file of this fill, with its bridge, goes on at any time"
 _TWO_WAIVE = (
     "wait if the pump can; else two persons waive it, who know what its line holds: --override "
     "RULE --reason TEXT --second USER"
@@ -171,7 +179,7 @@ def judge_bridge(
     new = command.program
     waiting = _under_way(moves, now, _left(command), "basal")
     if waiting and current is not None and new.fill_at_ms <= current.fill_at_ms:
-        return waiting
+        return [replace(one, hint=f"{one.hint}; {_SAME_FILE}") for one in waiting]
     findings = [replace(one, severity="soft", hint=_TWO_WAIVE) for one in waiting]
     findings += judge_unprimed(current, command)
     if current is None:

@@ -1,4 +1,4 @@
-"""Rules about the one prime of a fill: once, exactly the line, only into an empty one (SR-13)."""
+"""Rules about the one prime of a fill: once, what the line surely takes, into an empty one."""
 
 from collections.abc import Sequence
 
@@ -85,7 +85,7 @@ def judge_prime(
     primed_fills: Sequence[Milliseconds],
     command: Prime,
 ) -> list[Finding]:
-    """SR-13: the line is filled once for each fill, by exactly its own volume, while it is empty.
+    """SR-13: the line is filled once for each fill, by exactly what it takes, while it is empty.
 
     Protects from a second prime, which is an overdose of the line's whole volume (accident B2), and
     from one that pushes out at once what the basal has put into the line. Harm: the first drug
@@ -100,8 +100,9 @@ def judge_prime(
     wanted = prime_volume(current.catheter, profile)
     findings: list[Finding] = []
     if current.primed:
+        line = line_volume(current.catheter, profile)
         doses = " and ".join(
-            f"{write_mass(mass_of(wanted, drug.concentration))} of {drug.name}"
+            f"{write_mass(mass_of(line, drug.concentration))} of {drug.name}"
             for drug in current.drugs
         )
         text = f"by the program the line holds drug up to its tip: a prime would give {doses}"

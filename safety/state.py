@@ -68,22 +68,23 @@ class StandingWaiver:
 
 @dataclass(frozen=True, slots=True)
 class LineMove:
-    """A bridge or a prime that an intent may have begun, and when it should have ended (slow time).
+    """What an intent may have set moving in the line, and when it should have ended (slow time).
 
-    Time alone ends a prime. A bridge ends by the pump's own word: while the pump was halted, or had
-    lost its program, nothing moved. ``stray``: the most nL that a bridge leaves behind of the old
+    Time alone ends a prime, and a ``flush``: what a program without a bridge pushes out after one
+    that was cut short. A bridge ends by the pump's own word: while the pump was halted, or had lost
+    its program, nothing moved. ``stray``: the most nL that a bridge leaves behind of the old
     mix, or brings of the new one too soon; ``mixes``: by how much the two differ.
     """
 
     id: int
     latest_end: Milliseconds
-    what: Literal["bridge", "prime"]
+    what: Literal["bridge", "prime", "flush"]
     stray: NanoLitres
     mixes: tuple[DrugInPump, ...]
 
     def has_ended(self, now: Instant) -> bool:
         """Whether it has surely ended, though nobody has said so."""
-        return self.what == "prime" and self.latest_end <= now.slow
+        return self.what != "bridge" and self.latest_end <= now.slow
 
 
 @dataclass(frozen=True, slots=True)

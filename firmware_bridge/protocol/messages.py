@@ -24,7 +24,7 @@ from pydantic import ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 DIGEST_BYTES = 16
 REPLY = 0x80
 """A reply's kind is its request's kind with this bit set, unless the table says otherwise."""

@@ -93,6 +93,7 @@ def status(**changes: object) -> PumpStatus:
         "reservoir": 18_000_000,
         "bolus_id": 0,
         "line_left": 0,
+        "settling": 0,
         "patient_boluses": 0,
         "fill_at": 0,
         "alarms": [],

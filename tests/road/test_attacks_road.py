@@ -594,6 +594,8 @@ async def test_a_bolus_asked_for_in_one_strength_is_not_given_in_another() -> No
 # --- 13: a device that lies or forgets -----------------------------------------------------------
 
 
+@pytest.mark.requirement("SR-21")
+@pytest.mark.fault("F35")
 async def test_a_pump_that_refuses_what_it_does_frees_no_room_for_the_next_bolus() -> None:
     async with road("pump") as bench:
         pump = await bench.pump()

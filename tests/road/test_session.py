@@ -26,7 +26,14 @@ from firmware_bridge.driver import Procedure
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.itp.wire import Bolus
 from firmware_bridge.families.scs.controller import StimulatorController
-from firmware_bridge.families.scs.wire import Measure, Renew, SetAmplitude, Start
+from firmware_bridge.families.scs.wire import (
+    LowerAmplitude,
+    Lowered,
+    Measure,
+    Renew,
+    SetAmplitude,
+    Start,
+)
 from firmware_bridge.families.table import CATALOGUE, AnyController, connect
 from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.protocol.blob import digest_of
@@ -50,6 +57,7 @@ from firmware_bridge.protocol.messages import (
     Stage,
     Stop,
 )
+from firmware_bridge.protocol.messages import Refused as RefusedByDevice
 from firmware_bridge.session import Session
 from firmware_bridge.simulator.faults import PlannedFault
 from safety.clearance import ClearanceError
@@ -807,7 +815,7 @@ class Scripted(Link):
 def who(**other: Any) -> Callable[[Envelope], Reply | None]:
     """A device that says who it is, opens sessions, and nothing else."""
     values: dict[str, Any] = {
-        "protocol": 1, "family": "scs", "model": "scs-16", "serial": "S-1", "firmware": "1.0.0",
+        "protocol": 2, "family": "scs", "model": "scs-16", "serial": "S-1", "firmware": "1.0.0",
         "calibration": "c", "simulated": True, "speed": 1, "boot": 1,
     }  # fmt: skip
 
@@ -828,7 +836,7 @@ def who(**other: Any) -> Callable[[Envelope], Reply | None]:
 @pytest.mark.parametrize(
     ("identity", "serial", "error", "words"),
     [
-        ({"protocol": 2}, None, DeviceFault, "speaks protocol 2, this host speaks 1"),
+        ({"protocol": 1}, None, DeviceFault, "speaks protocol 1, this host speaks 2"),
         ({"family": "drg"}, None, DeviceFault, "of the family 'drg'"),
         ({"serial": "S-2"}, "S-1", Refused, "S-2 answers, and S-1 was asked for"),
         ({"model": "itp-20"}, None, DeviceFault, "of a pump's model"),
@@ -935,8 +943,56 @@ async def test_closing_tells_whoever_still_waits() -> None:
 
 async def test_a_session_alone_identifies_and_opens() -> None:
     link = Scripted(who())
-    session = Session(link, CATALOGUE, lambda: 5)
+    session = Session(link, CATALOGUE, iter((5, 6)).__next__)
     assert (await session.connect()).serial == "S-1"
     await session.open()
+    await session.open()
     await session.close()
-    assert [(one.session, type(one.message)) for one in link.heard] == [(0, Identify), (5, Open)]
+    assert [(one.session, type(one.message)) for one in link.heard] == [
+        (0, Identify),
+        (0, Open),
+        (5, Identify),
+        (5, Open),
+    ]
+
+
+@pytest.mark.requirement("SR-32")
+@pytest.mark.parametrize(
+    ("answers", "frames", "last"),
+    [
+        (["done"], 1, "done"),
+        (["wrong-session", "silence", "wrong-session", "done"], 4, "done"),
+        (["wrong-state", "done"], 1, "wrong-state"),
+        (["wrong-session"] * 10 + ["done"], 10, "wrong-session"),
+        (["silence"] * 4 + ["wrong-session"] + ["silence"] * 6, 10, "wrong-session"),
+        (["silence"] * 11, 10, None),
+    ],
+)
+async def test_a_lowering_is_repeated_while_a_session_may_just_be_opened_anew_and_then_told(
+    answers: list[str], frames: int, last: Any
+) -> None:
+    """Its first frames may carry a number that the device no longer knows."""
+    words = iter(answers)
+
+    def answer(envelope: Envelope) -> Reply | None:
+        if not isinstance(envelope.message, LowerAmplitude):
+            return who()(envelope)
+        match next(words):
+            case "done":
+                return Lowered()
+            case "wrong-session" | "wrong-state" as code:
+                return RefusedByDevice(code, "a test")
+        return None
+
+    link = Scripted(answer)
+    session = Session(link, CATALOGUE, lambda: 5)
+    await session.connect()
+    await session.open()
+    if last is None:
+        with pytest.raises(DeviceSilent):
+            await session.lower(LowerAmplitude([0]))
+    else:
+        reply = await session.lower(LowerAmplitude([0]))
+        assert reply == (Lowered() if last == "done" else RefusedByDevice(last, "a test"))
+    assert sum(isinstance(one.message, LowerAmplitude) for one in link.heard) == frames
+    await session.close()

@@ -1,5 +1,7 @@
 """One event of every kind, some twice: what a journal must be able to hold."""
 
+from dataclasses import replace
+
 from clinical_examples import FORMULARY, MORPHINE_DAY, NIGHT, WALKING, compiled
 from disk_bench import connected, intended, opened
 from kernel_bench import MG_PER_ML, TEST_PULSES, bolus_nl, flowing, instant, pump_case
@@ -30,9 +32,12 @@ from safety.events import (
     Unverified,
 )
 from safety.limits import pump_limits
-from safety.outputs import DrugInPump
+from safety.outputs import Bridge, DrugInPump, PrimeOutput
 
 LIMITS, _ = pump_limits(MORPHINE_DAY, FORMULARY)
+BRIDGE = Bridge(
+    (DrugInPump("morphine", MG_PER_ML),), compiled(MORPHINE_DAY).basal, NanoLitres(485_000)
+)
 EVERY_EVENT: list[Event] = [
     opened(),
     connected(),
@@ -67,6 +72,27 @@ EVERY_EVENT: list[Event] = [
         drugs=(DrugInPump("morphine", MG_PER_ML), DrugInPump("bupivacaine", MG_PER_ML)),
         latest_end=Milliseconds(2**40),
     ),
+    Intended(
+        instant(1),
+        8,
+        "program-pump",
+        (replace(compiled(MORPHINE_DAY), bridge=BRIDGE),),
+        "BENCH-012",
+        LIMITS,
+        stray=NanoLitres(70_325),
+        latest_end=Milliseconds(2**41),
+        timezone="Europe/Berlin",
+    ),
+    Intended(
+        instant(1),
+        9,
+        "prime",
+        (PrimeOutput(NanoLitres(423_580), Milliseconds(3_600_000), Milliseconds(2**40)),),
+        "BENCH-012",
+        drugs=(DrugInPump("morphine", MG_PER_ML),),
+        stray=NanoLitres(22_900),
+        latest_end=Milliseconds(2**41),
+    ),
     Rejected(instant(2), 6, "give-bolus", (Finding("SR-14", "hard", "bolus", "too much"),)),
     Rejected(
         instant(2),
@@ -80,6 +106,8 @@ EVERY_EVENT: list[Event] = [
     ),
     Settled(instant(3), 6, "UNCERTAIN", ""),
     Counted(instant(3), 1, "interrupted", NanoLitres(400)),
+    Settled(instant(3), 8, "delivered", ""),
+    Counted(instant(3), 8, "executed", NanoLitres(485_000)),
     Unverified(instant(3), 0, "on connecting, the device holds another program", False),
     Measured(instant(4), 7, (Ohms(500), Ohms(0))),
     Metered(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from disk_bench import FaultyDisk, anchored, chapter, settled
 
-from safety.anchor import SLOT_BYTES, Anchor
+from safety.anchor import SLOT_BYTES, Anchor, _check
 from safety.journal import Head, JournalError
 from safety.opening import open_journal
 
@@ -107,6 +107,13 @@ def test_a_file_without_a_whole_slot_is_damaged_and_latches(
     assert again.problem is not None
     assert "anchor is damaged" in again.problem
     assert again.state.reservations, "its past is read all the same"
+
+
+def test_a_name_that_is_no_text_is_damage_though_its_check_is_right(path: Path) -> None:
+    text = f"{1:018} {bytes(32).hex()} ff".encode()
+    path.write_bytes(text + b" " + _check(text) + b"\n")
+    with pytest.raises(JournalError, match="damaged"):
+        Anchor(path).read()
 
 
 def test_a_damaged_anchor_that_is_written_is_whole_again(path: Path) -> None:

@@ -1,5 +1,8 @@
 """What a bolus may have delivered is an interval that only the device's own count narrows."""
 
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +89,22 @@ def test_a_bolus_that_still_runs_after_its_time_ends_no_sooner_than_its_rest_tak
     assert running.latest_end == END + 5 + (END - BEGUN) * 3 // 4
     done = narrowed(running, "running", NanoLitres(100), late)
     assert done.latest_end == running.latest_end
+
+
+@pytest.mark.requirement("SR-13")
+@pytest.mark.parametrize("what", ["prime", "bridge"])
+@pytest.mark.parametrize("volume", [0, 40, 349_344])
+def test_what_a_prime_or_a_bridge_moves_tells_its_end_and_not_what_left_the_tip(
+    what: Literal["prime", "bridge"], volume: int
+) -> None:
+    one = replace(reservation(), what=what)
+    counts = replace(one, counted=volume > 0)
+    assert narrowed(one, "running", NanoLitres(volume), instant(END + 5)) == counts
+    for state in ("executed", "interrupted"):
+        over = narrowed(one, state, NanoLitres(volume), instant(NOW))
+        assert over == replace(counts, latest_end=Milliseconds(NOW), closed=True)
+        late = narrowed(one, state, NanoLitres(volume), instant(END + 5))
+        assert late == replace(counts, closed=True)
 
 
 def test_a_count_of_another_id_changes_nothing() -> None:

@@ -136,6 +136,16 @@ def test_any_flow_of_a_pump_that_says_it_stands_still_is_a_delivery_without_inte
     assert "delivery-without-intent" in watched.codes()
 
 
+@pytest.mark.requirement("SR-30")
+def test_a_reading_from_before_the_first_program_misses_nothing() -> None:
+    watched = vigil()
+    watched.pump.state, watched.pump.shown_flow, watched.pump.reservoir = "empty-program", 0, 0
+    watched.track = Track()
+    assert watched.codes() == set()
+    watched.pump.state, watched.track = "halted", Track()
+    assert watched.codes() == {"no-flow", "low-reservoir"}
+
+
 @pytest.mark.requirement("SR-54")
 @pytest.mark.parametrize(
     ("state", "alarmed"), [("empty-program", True), ("halted", True), ("running", False)]

@@ -36,19 +36,12 @@ from device_profiles.quantities import (
     NanoLitresPerDay,
     Ohms,
 )
-from safety.alarms import Alarm
 from safety.commands import ChangeAmplitude, Override, ProgramStimulator, StartStimulation
 from safety.dose import bolus_time, days_to_alarm, is_a_day, largest_flow, worst_case_over
 from safety.events import (
-    Cleared,
     Intended,
     Measured,
-    Raised,
-    Settled,
-    Stopped,
-    Unverified,
 )
-from safety.fold import FOUND_OFF
 from safety.kernel import Ask, judge
 from safety.limits import pump_limits
 from safety.outputs import Bridge, DrugInPump, FlowStep, PatientBolusOutput
@@ -60,7 +53,7 @@ from safety.rules_windows import (
     phases_of,
     window_accounts,
 )
-from safety.state import LineMove, StandingWaiver, State, past_programs_after, reservations_at
+from safety.state import StandingWaiver, State, past_programs_after, reservations_at
 
 SOFT = tonic(area("E3 -100, E4 +100", "8 mA", width="500 us"))
 BECAUSE = Override(("SR-41",), "clinician", "tolerated for years")
@@ -238,109 +231,6 @@ def test_a_replaced_program_joins_those_before_it() -> None:
     )
     state = replace(state, past_programs=past_programs_after(state, instant(2)), pump_program=third)
     assert [(one.program, one.replaced) for one in state.past_programs] == [(second, 2), (first, 1)]
-
-
-# --- what a state keeps ----------------------------------------------------------------------
-
-
-ONE_TIME_RULES = ("SR-06", "SR-12", "SR-13", "SR-18", "SR-19", "SR-44", "SR-59")
-
-
-@pytest.mark.requirement("SR-57")
-@pytest.mark.parametrize("rule", [*ONE_TIME_RULES, "SR-41"])
-def test_a_reason_for_a_change_itself_is_over_once_the_change_is_done(rule: str) -> None:
-    story = stimulator()
-    asked = story.ask(ProgramStimulator((WALKING,), SCS))
-    assert isinstance(asked, Intended)
-    why = Override((rule,), "clinician", "because")
-    passed = replace(asked, id=99, override=why, passed=(rule,))
-    state = fold([*story.journal, passed, Settled(instant(0), 99, "delivered", "a test")])
-    stands = rule not in ONE_TIME_RULES
-    assert [one.rule for one in state.waivers] == ([rule] if stands else [])
-
-
-@pytest.mark.requirement("SR-35")
-def test_a_start_begins_a_new_count_of_alarms_and_keeps_the_programs_waivers() -> None:
-    story = stimulator()
-    waiver = StandingWaiver("SR-41", Milliseconds(HOUR))
-    story.state = replace(story.state, alerted=("open-contact",), waivers=(waiver,))
-    story.do(start(WALKING))
-    assert story.state.alerted == ()
-    assert story.state.waivers == (waiver,)
-
-
-@pytest.mark.requirement("SR-14")
-@pytest.mark.parametrize(
-    "code",
-    ["delivery-without-intent", "free-flow", "odometer-fell", "over-delivery", "over-limit"],
-)
-def test_after_an_unplanned_delivery_every_window_is_full_for_a_day(code: str) -> None:
-    story = programmed()
-    story.tell(Raised(instant(5), Alarm(code, "HIGH", "SR-54", "a test")))
-    assert story.state.full_until >= 5 + DAY
-
-
-@pytest.mark.requirement("SR-22")
-def test_a_program_that_was_applied_names_its_patient_and_ends_what_was_unknown() -> None:
-    story = stimulator()
-    story.tell(Unverified(instant(1), 0, "a test", delivers=True))
-    assert story.state.unknown_program
-    story.state = replace(story.state, patient=None)
-    story.do(ProgramStimulator((WALKING,), SCS))
-    assert not story.state.unknown_program
-    assert story.state.patient == "BENCH-012"
-    pump = programmed()
-    assert pump.state.patient == "BENCH-012"
-
-
-@pytest.mark.requirement("SR-22")
-def test_limits_go_with_the_program_that_they_belong_to() -> None:
-    story = programmed()
-    assert story.state.pump_limits is not None
-    story.tell(Unverified(instant(1), 0, "a test", delivers=True))
-    assert story.state.pump_limits is None
-
-
-def prime_until(intent_id: int, latest_end: int) -> LineMove:
-    return LineMove(intent_id, Milliseconds(latest_end), "prime", NanoLitres(0), ())
-
-
-@pytest.mark.requirement("SR-13")
-def test_a_prime_that_was_taken_late_ends_late_and_no_other_moves_with_it() -> None:
-    story = programmed()
-    intent = story.ask(pump_case(((0, 5 * HOURLY),)).command)
-    assert isinstance(intent, Intended)
-    mine = prime_until(intent.id, intent.at.slow + 10 * HOUR)
-    other = prime_until(77, 3 * HOUR)
-    story.state = replace(story.state, line_moves=(other, mine))
-    story.now = 2 * HOUR
-    story.settle(intent.id)
-    assert story.state.line_moves == (other, replace(mine, latest_end=Milliseconds(12 * HOUR)))
-
-
-@pytest.mark.requirement("SR-50")
-@pytest.mark.parametrize("is_over", [False, True])
-def test_an_output_found_off_begins_at_zero_for_the_alarm_that_may_have_ended_it(
-    is_over: bool,
-) -> None:
-    story = stimulator()
-    story.do(start(WALKING))
-    story.tell(Raised(instant(1), Alarm("open-contact", "MEDIUM", "SR-55", "E3 is open")))
-    story.tell(Raised(instant(1), Alarm("battery-low", "MEDIUM", "SR-55", "the battery is low")))
-    if is_over:
-        story.tell(Cleared(instant(2), "battery-low"))
-    story.tell(Stopped(instant(3), FOUND_OFF, True))
-    assert story.state.from_zero == (None if is_over else "the battery is low")
-
-
-@pytest.mark.requirement("SR-32")
-def test_a_stop_by_a_person_does_not_say_why_the_next_start_begins_at_zero() -> None:
-    story = stimulator()
-    story.do(start(WALKING))
-    story.tell(Raised(instant(1), Alarm("battery-low", "MEDIUM", "SR-55", "the battery is low")))
-    before = story.state.from_zero
-    story.tell(Stopped(instant(3), "hold", True))
-    assert story.state.from_zero == before
 
 
 # --- reasons and doubt -----------------------------------------------------------------------

@@ -182,10 +182,6 @@ def test_a_checkpoints_state_beside_a_journal_without_one_is_left_alone(tmp_path
     assert found.state == fold(chapter())
 
 
-def test_slots_lie_in_sectors_of_their_own_whatever_the_disk() -> None:
-    assert SLOT_BYTES % 4_096 == 0
-
-
 def test_a_damaged_slot_is_the_next_to_be_written_however_young_the_other_is(
     tmp_path: Path,
 ) -> None:

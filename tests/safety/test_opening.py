@@ -17,11 +17,13 @@ from disk_bench import (
 )
 from kernel_bench import fold, instant
 
+from device_profiles.quantities import Milliseconds
 from safety.events import Event
 from safety.journal import GENESIS, MAGIC, Anchor, Head, JournalError, parse
 from safety.journal_format import SCHEMA
 from safety.opening import open_journal
 from safety.state import State
+from safety.timeline import EMPTY, Ending
 
 
 @pytest.fixture
@@ -54,6 +56,17 @@ def test_the_slow_clock_goes_on_from_the_latest_moment_of_the_journal(
     events: list[Event] = [opened(), *(settled(moment) for moment in moments)]
     written(disk, anchor, events).settle()
     assert open_journal(disk, anchor).end.slow == end
+
+
+@pytest.mark.requirement("SR-15")
+def test_a_journal_ends_at_the_wall_clock_of_its_last_entry_wherever_that_was_set(
+    anchor: Anchor,
+) -> None:
+    assert open_journal(FaultyDisk(), anchor).end == EMPTY
+    disk = FaultyDisk()
+    written(disk, anchor, [opened(), settled(5), settled(3)]).settle()
+    assert instant(3).wall > instant(5).wall, "in these tests the wall clock goes back"
+    assert open_journal(disk, anchor).end == Ending(Milliseconds(5), instant(3).wall)
 
 
 # --- a torn tail ---------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_a_bridge_that_is_not_compiled_from_the_file_is_refused() -> None:
 @pytest.mark.requirement("SR-07")
 @pytest.mark.parametrize(
     ("rate", "refused"),
-    [("0.48 mg/day", False), ("0.479999 mg/day", True), ("9.9 mg/day", False)],
+    [("0.48 mg/day", False), ("0.479999 mg/day", True), ("9.536 mg/day", False)],
 )
 def test_every_flow_of_a_bridge_can_be_delivered_down_to_the_least(
     rate: str, refused: bool
@@ -128,11 +128,12 @@ def test_every_flow_of_a_bridge_can_be_delivered_down_to_the_least(
 
 
 @pytest.mark.requirement("SR-07")
-@pytest.mark.parametrize(("strength", "refused"), [("0.4 mg/mL", False), ("0.399 mg/mL", True)])
+@pytest.mark.parametrize(("strength", "refused"), [("0.39 mg/mL", False), ("0.389 mg/mL", True)])
 def test_every_flow_of_a_bridge_can_be_delivered_up_to_the_largest(
     strength: str, refused: bool
 ) -> None:
-    findings = review(therapy_of(OLD, "9.6 mg/day", before={"morphine": strength}))
+    """24 mL/day of 0.39 mg/mL; what may stray, 0.058 mL x 9.61 mg/mL, still fits into a day."""
+    findings = review(therapy_of(OLD, "9.36 mg/day", before={"morphine": strength}))
     assert [one.rule for one in findings] == (["SR-07"] if refused else [])
 
 
@@ -175,7 +176,7 @@ def test_what_comes_along_with_a_bridge_is_held_against_its_own_day(
     assert [(one.rule, one.severity) for one in findings] == [("SR-04", "hard")] * refused
     if refused:
         assert findings[0].path == "bridge.from.fentanyl"
-        assert "while the bridge runs, fentanyl reaches 200 mcg" in findings[0].message
+        assert "while the bridge runs and ends, fentanyl reaches 200 mcg" in findings[0].message
 
 
 @pytest.mark.requirement("SR-05")
@@ -213,11 +214,12 @@ def leaving(mix: Mix, rate: str = "2 mg/day") -> InfusionTherapy:
 def test_a_drug_that_only_the_line_holds_keeps_the_formularys_day(
     strength: str, severity: str
 ) -> None:
+    # 0.2 mL of 1 mg/mL flow in a day of the bridge, and 0.058 mL may be left behind by it.
     fentanyl = replace(
         MORPHINE,
         name="fentanyl",
-        per_day_soft=parse_mass("200 mcg"),
-        per_day_hard=parse_mass("400 mcg"),
+        per_day_soft=parse_mass("258 mcg"),
+        per_day_hard=parse_mass("516 mcg"),
     )
     formulary = Formulary("a test formulary", (MORPHINE, fentanyl))
     findings = review(leaving({"fentanyl": strength}), formulary=formulary)

@@ -465,7 +465,7 @@ def test_the_stimulators_factory_is_that_of_its_profile() -> None:
 def test_the_pumps_factory_is_that_of_its_profile() -> None:
     profile, built = load_profile("itp-20"), itp_factory.FACTORY
     assert isinstance(profile, PumpProfile)
-    for field in ("reservoir", "tubing", "flow_min", "flow_max", "lockout_min"):
+    for field in ("reservoir", "tubing", "flow_min", "flow_max", "lockout_min", "accuracy"):
         assert getattr(built, field) == getattr(profile, field), field
 
 

@@ -15,6 +15,7 @@ from firmware_bridge.families.itp.wire import (
     Prime,
     WireBridge,
     WireDrug,
+    WirePatientBolus,
     WirePumpProgram,
     WireStep,
 )
@@ -311,19 +312,6 @@ def test_a_bridge_whose_program_was_lost_goes_on_with_the_next_commit() -> None:
     assert pump_status(bench).line_left == LINE * 3 // 4
 
 
-def test_boluses_prime_and_button_are_closed_while_bridging() -> None:
-    button = infusion().patient_bolus
-    bench = bridging(BRIDGED.model_copy(update={"patient_bolus": button, "primed": False}))
-    bench.at(DAY + 5 * HOUR)
-    for request in (Bolus(3, 1_000, HOUR), Prime(4, 1_000, HOUR, NEXT_FILL)):
-        refused = bench.ask(request, Refused)
-        assert (refused.code, refused.detail) == ("wrong-state", "bridging")
-    assert not bench.device.press(bench.now)
-    assert bench.log()[-1] == "button: nothing, bridge"
-    bench.at(DAY + BRIDGE_MS)
-    assert bench.device.press(bench.now)
-
-
 @pytest.mark.parametrize("error_ppm", [-145_000, 145_000])
 def test_a_bridge_ends_by_the_motors_count_whatever_really_left(error_ppm: int) -> None:
     bench = bridging(error_ppm=error_ppm)
@@ -361,3 +349,273 @@ def test_the_factory_refuses_a_bridge_that_the_pump_was_not_built_for(way: WireB
     reply = Bench("pump").open().commit(1, STRONGER.model_copy(update={"bridge": way}))
     assert isinstance(reply, Refused)
     assert reply.code == "out-of-range"
+
+
+# --- until it has settled ------------------------------------------------------------------------
+
+SETTLING = 67_837
+"""nL: 400,000 / 0.855 = 467,836.26, rounded up, less the bridge's own 400,000."""
+SETTLED = DAY + BRIDGE_MS + 39_074_112
+"""At the basal's 150,000 nL/day they take 39,074,112 ms, 10.85 h, after the bridge."""
+LOCKOUT = 4 * HOUR
+LAST_NL = 576
+"""ms that one nL takes at 150,000 nL/day."""
+
+
+def with_button(lockout: int = LOCKOUT, **other: Any) -> WirePumpProgram:
+    """The bridged program with a button, in a line that may be primed."""
+    button = WirePatientBolus(volume=15_000, over=600_000, lockout=lockout, max_per_24h=4)
+    return BRIDGED.model_copy(update={"patient_bolus": button, "primed": False, **other})
+
+
+def moves(bench: Bench) -> tuple[int, int]:
+    """What is left of the bridge, and to settle after it, nL."""
+    now = pump_status(bench)
+    return now.line_left, now.settling
+
+
+def expect_closed(bench: Bench) -> None:
+    """Boluses, prime and button are refused, each in its words."""
+    for request in (Bolus(101, 1_000, HOUR), Prime(102, 1_000, HOUR, NEXT_FILL)):
+        refused = bench.ask(request, Refused)
+        assert (refused.code, refused.detail) == ("wrong-state", "bridging")
+    assert not bench.device.press(bench.now)
+    assert bench.log()[-1] == "button: nothing, bridge"
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.parametrize("now", [DAY, DAY + 5 * HOUR, DAY + BRIDGE_MS, SETTLED - 1])
+def test_boluses_prime_and_button_are_closed_until_a_bridge_has_settled(now: int) -> None:
+    bench = bridging(with_button())
+    bench.at(now)
+    expect_closed(bench)
+    bench.at(SETTLED)
+    assert moves(bench) == (0, 0)
+    assert bench.send(Bolus(3, 1_000, HOUR)) == [Done(3)]
+    bench.at(SETTLED + HOUR)
+    assert bench.send(Prime(4, 1_000, HOUR, NEXT_FILL)) == [Done(4)]
+
+
+@pytest.mark.requirement("SR-12")
+def test_settling_stands_still_while_the_bridge_runs_and_then_falls_with_the_basal() -> None:
+    bench = bridging()
+    for now, left in ((DAY, 400_000), (DAY + 4 * HOUR, 300_000), (DAY + BRIDGE_MS - 144, 1)):
+        bench.at(now)
+        assert moves(bench) == (left, SETTLING)
+    for hours, settling in ((0, SETTLING), (1, 61_587), (10, 5_337)):  # 6,250 nL an hour
+        bench.at(DAY + BRIDGE_MS + hours * HOUR)
+        assert moves(bench) == (0, settling)
+        assert pump_status(bench).flow == 150_000
+    for now, settling in ((SETTLED - LAST_NL, 1), (SETTLED - 1, 1), (SETTLED, 0), (3 * DAY, 0)):
+        bench.at(now)
+        assert moves(bench) == (0, settling)
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.parametrize(
+    ("line", "settling"),
+    [
+        (400_000, 67_837),
+        (485_000, 82_252),  # 485,000 / 0.855 = 567,251.46
+        (855_000, 145_000),  # exactly 1 mL
+        (855_001, 145_001),  # 1,000,001.17 rounded up, less 855,001
+        (TUBING_NL, 33_749),  # 199,000 / 0.855 = 232,748.54
+    ],
+)
+def test_what_settles_is_what_a_pump_at_the_bottom_of_its_accuracy_lacks(
+    line: int, settling: int
+) -> None:
+    way = bridge(600_000, 500_000, line)
+    bench = Bench("pump").program(1, filled(150_000, 2_000_000, line, bridge=way))
+    assert moves(bench) == (line, settling)
+    bench.at(DAY * line // 600_000 + 1)
+    assert moves(bench) == (0, settling)
+    bench.at(bench.now + DAY * settling // 150_000 + 1)
+    assert moves(bench) == (0, 0)
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.parametrize("error_ppm", [-145_000, -1, 0, 145_000])
+def test_once_it_has_settled_none_of_the_old_mix_is_in_the_line(error_ppm: int) -> None:
+    """By the pump's count of its strokes at any accuracy, and not much sooner at the worst."""
+
+    def strengths() -> set[int]:
+        line = bench.device.machine.firmware.body.physics().line
+        return {concentration for segment in line for _, concentration in segment.mix}
+
+    bench = bridging(error_ppm=error_ppm)
+    bench.at(SETTLED - LAST_NL)
+    assert moves(bench) == (0, 1)
+    assert strengths() == ({500_000, 2_000_000} if error_ppm == -145_000 else {2_000_000})
+    bench.at(SETTLED)
+    assert moves(bench) == (0, 0)
+    assert strengths() == {2_000_000}
+
+
+@pytest.mark.requirement("SR-16")
+def test_the_buttons_lockout_begins_anew_once_a_bridge_has_settled() -> None:
+    bench = bridging(with_button())
+    for now in (SETTLED, SETTLED + LOCKOUT - 1):
+        bench.at(now)
+        assert not bench.device.press(bench.now)
+        assert bench.log()[-1] == "button: nothing, lockout"
+    bench.at(SETTLED + LOCKOUT)
+    assert bench.device.press(bench.now)
+
+
+@pytest.mark.requirement("SR-16")
+def test_what_is_left_of_an_earlier_lockout_outlasts_the_end_of_a_bridge() -> None:
+    bench = bridging(with_button(DAY))
+    bench.at(DAY + 12 * HOUR)
+    assert bench.commit(3, with_button(DAY)) == Done(3)
+    assert bench.commit(4, with_button(LOCKOUT)) == Done(4)
+    assert SETTLED + LOCKOUT < DAY + 31 * HOUR
+    bench.at(SETTLED)
+    for now, granted in ((DAY + 31 * HOUR, False), (DAY + 36 * HOUR, True)):
+        bench.at(now)
+        assert bench.device.press(bench.now) is granted
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.requirement("SR-16")
+@given(st.lists(st.integers(DAY, SETTLED + LOCKOUT), max_size=6))
+def test_no_loss_of_power_ends_or_prolongs_settling(losses: list[int]) -> None:
+    bench, twin = bridging(with_button()), bridging(with_button())
+    for now in sorted({SETTLED, *losses}):
+        bench.at(now)
+        twin.at(now)
+        if now in losses:
+            bench.reset()
+        assert moves(bench) == moves(twin)
+    # A simulator wakes up at whatever its body does by itself, and that is the end of settling.
+    for now, granted in (
+        (SETTLED, False),
+        (SETTLED + LOCKOUT - 1, False),
+        (SETTLED + LOCKOUT, True),
+    ):
+        if now >= bench.now:
+            bench.at(now)
+            assert bench.device.press(bench.now) is granted
+
+
+@pytest.mark.requirement("SR-12")
+def test_settling_goes_on_in_a_pump_that_was_killed(tmp_path: Path) -> None:
+    def begin() -> Bench:
+        truth: Any = TruthFile(tmp_path / "truth")
+        return Bench("pump", truth=truth, memory=MemoryFile(tmp_path / "state"))
+
+    first = begin().program(1, with_button(primed=True))
+    for moment in (BRIDGE_MS, BRIDGE_MS + HOUR):
+        first.at(moment)
+    left, settling = moves(first)
+    assert (left, settling) == (0, 61_587)
+    first.device.truth.close()
+
+    second = begin().open()
+    left, again = moves(second)
+    # It comes back up to a second later, and nothing is taken back.
+    assert left == 0
+    assert settling - 2 <= again <= settling
+    expect_closed(second)
+    second.device.close(second.now)
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.parametrize(
+    ("now", "before", "without", "after"),
+    [
+        # in the bridge: 100,000 nL of it have been moved; then, after it, 25,000 nL of the basal
+        (DAY + BRIDGE_MS // 4, (300_000, 67_837), (0, 367_837), (300_000, 67_837)),
+        (DAY + BRIDGE_MS + 4 * HOUR, (0, 42_837), (0, 42_837), (0, 42_837)),
+    ],
+)
+def test_a_failed_battery_keeps_what_is_to_settle(
+    now: int, before: tuple[int, int], without: tuple[int, int], after: tuple[int, int]
+) -> None:
+    bench = bridging(with_button())
+    bench.at(now)
+    assert moves(bench) == before
+    bench.device.inject("battery_reset", bench.now)
+    bench.open()
+    assert pump_status(bench).state == "empty-program"
+    assert moves(bench) == without
+    bench.at(now + DAY)
+    assert moves(bench) == without, "without a program nothing moves"
+    assert bench.commit(3, with_button()) == Done(3)
+    assert moves(bench) == after
+    expect_closed(bench)
+    bench.at(SETTLED + DAY - 1)
+    assert moves(bench) == (0, 1)
+    bench.at(SETTLED + DAY)
+    assert moves(bench) == (0, 0)
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_program_of_the_same_fill_without_the_bridge_does_not_shorten_settling() -> None:
+    bench = bridging(with_button())
+    bench.at(DAY + BRIDGE_MS // 4)
+    assert bench.commit(3, with_button(bridge=None)) == Done(3)
+    assert moves(bench) == (0, 367_837)
+    expect_closed(bench)
+    bench.at(bench.now + 367_837 * LAST_NL)
+    assert moves(bench) == (0, 0)
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.parametrize("now", [DAY + 5 * HOUR, DAY + BRIDGE_MS + HOUR])
+def test_a_new_fill_ends_settling(now: int) -> None:
+    bench = bridging(with_button())
+    bench.at(now)
+    newer = with_button(bridge=None, fill_at=NEXT_FILL + 1)
+    assert bench.commit(3, newer) == Done(3)
+    assert moves(bench) == (0, 0)
+    for later, granted in ((LOCKOUT - 1, False), (LOCKOUT, True)):
+        bench.at(now + later)
+        assert bench.device.press(bench.now) is granted
+
+
+@pytest.mark.requirement("SR-12")
+def test_the_bridge_of_a_new_fill_settles_by_itself() -> None:
+    bench = bridging()
+    bench.at(DAY + BRIDGE_MS + HOUR)
+    back = filled(600_000, 500_000, fill_at=NEXT_FILL + 1, bridge=bridge(150_000, 2_000_000))
+    assert bench.commit(3, back) == Done(3)
+    assert moves(bench) == (LINE, SETTLING)
+
+
+@pytest.mark.requirement("SR-12")
+@pytest.mark.parametrize(
+    ("hours", "left"),
+    [
+        # by the 6,250 nL an hour of the basal without a bridge, 467,837 nL in 74.85 h
+        (16, (300_000, 67_837)),
+        (72, (0, 17_837)),
+        (74, (0, 5_337)),
+        (75, (0, 0)),
+    ],
+)
+def test_what_left_before_the_bridge_was_known_counts_for_settling_too(
+    hours: int, left: tuple[int, int]
+) -> None:
+    bench = bridging(STRONGER)
+    assert moves(bench) == (0, 0)
+    bench.at(DAY + hours * HOUR)
+    assert bench.commit(3, BRIDGED) == Done(3)
+    assert moves(bench) == left
+
+
+@pytest.mark.requirement("SR-12")
+def test_a_halted_or_stalled_pump_does_not_settle_and_an_occluded_one_does() -> None:
+    halted, stalled, occluded = (bridging(with_button()) for _ in range(3))
+    for bench in (halted, stalled, occluded):
+        bench.at(DAY + BRIDGE_MS + HOUR)
+    halted.send(Stop("flow"))
+    stalled.device.inject("motor_stall", stalled.now)
+    occluded.device.inject("occlusion", occluded.now)
+    for bench in (halted, stalled, occluded):
+        bench.at(10 * DAY)
+    assert [moves(one) for one in (halted, stalled, occluded)] == [(0, 61_587), (0, 61_587), (0, 0)]
+    halted.reset()
+    assert halted.commit(3, with_button()) == Done(3)
+    assert moves(halted) == (0, 61_587)
+    expect_closed(halted)

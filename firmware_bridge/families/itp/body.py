@@ -210,7 +210,7 @@ class PumpBody:
 
     def end_boluses(self) -> None:
         """Ends every bolus for good; each becomes an event."""
-        self._events += [BodyEvent("cut", bolus) for bolus in self._boluses]
+        self._events += [BodyEvent("cut", self.t_ms, bolus) for bolus in self._boluses]
         self._boluses.clear()
         self._changed()
 
@@ -288,7 +288,7 @@ class PumpBody:
         for bolus in [bolus for bolus in self._boluses if bolus.ends <= self.t_ms]:
             self._boluses.remove(bolus)
             whole = bolus.turned == bolus.volume * DAY_MS
-            self._events.append(BodyEvent("done" if whole else "cut", bolus))
+            self._events.append(BodyEvent("done" if whole else "cut", self.t_ms, bolus))
         self._end_moves_when_over()
         if not self._reservoir and not self._dry:
             self._run_dry()
@@ -297,15 +297,15 @@ class PumpBody:
     def _end_moves_when_over(self) -> None:
         if self._bridge is not None and not self._bridge_turns_left:
             self._bridge = None
-            self._events.append(BodyEvent("bridged"))
+            self._events.append(BodyEvent("bridged", self.t_ms))
         if self._in_place and self._turned >= self._in_place:
             self._in_place = 0
-            self._events.append(BodyEvent("in place"))
+            self._events.append(BodyEvent("in place", self.t_ms))
 
     def _run_dry(self) -> None:
         self._dry = True
-        self._events.append(BodyEvent("empty"))
-        self._events += [BodyEvent("cut", bolus) for bolus in self._boluses]
+        self._events.append(BodyEvent("empty", self.t_ms))
+        self._events += [BodyEvent("cut", self.t_ms, bolus) for bolus in self._boluses]
         self._boluses.clear()
 
     # --- flow ----------------------------------------------------------------------------------

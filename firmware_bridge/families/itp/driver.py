@@ -292,6 +292,7 @@ def pump_sample(status: Reply) -> Sample:
             "delivered_nL": status.delivered,
             "reservoir_nL": status.reservoir,
             "line_left_nL": status.line_left,
+            "settling_nL": status.settling,
             "patient_boluses": status.patient_boluses,
         },
         alarms=(*status.alarms, *(("free-flow",) if status.flow > CREDIBLE_FLOW else ())),

@@ -106,7 +106,7 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
                 self._fill.bridged = True
                 self.log("bridge done")
             elif event.what == "in place":
-                self._lock_button()
+                self._lock_button(event.at)
             else:
                 self.log("reservoir is empty")
 
@@ -232,13 +232,13 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         self.collect()
         memory.state = "running"
         memory.granted = 0
-        self._lock_button()
+        self._lock_button(self.body.t_ms)
 
-    def _lock_button(self) -> None:
+    def _lock_button(self, now: int) -> None:
         """The lockout begins anew; what is left of an earlier one still counts."""
         button = self.program.patient_bolus if self.program else None
         if button is not None:
-            locked_until = self.body.t_ms + button.lockout
+            locked_until = now + button.lockout
             self.memory.locked_until = max(self.memory.locked_until, locked_until)
 
     @property

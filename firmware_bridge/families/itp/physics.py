@@ -49,9 +49,10 @@ class RunningBolus(Stored):
 
 
 class BodyEvent(NamedTuple):
-    """What happened by itself; ``bolus`` is the one that was done or cut short."""
+    """What happened by itself, and at which ms; ``bolus`` is the one that was done or cut short."""
 
     what: Literal["done", "cut", "empty", "bridged", "in place"]
+    at: int
     bolus: RunningBolus | None = None
 
 
