@@ -110,7 +110,7 @@ TARGET = Target(
     mutate=_mutate,
     tokens=(b"\x01\x11\x80\x03", b"\x01\x11\x80\x05", b"\x00\x00\x00\x01", b"\x80\x06\x00\x01"),
     max_len=2_048,
-    runs=1_000_000,
-    short=1_500,
-    rate=12_000,
+    runs=300_000,
+    short=600,
+    rate=2_300,
 )

@@ -166,6 +166,7 @@ TWINS: tuple[Twin, ...] = (
         "_host_and_port",
         "not host or not port or",
         "not host or port is None or",
+        short=False,
     ),
     Twin(
         "a bolus of any flow",

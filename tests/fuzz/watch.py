@@ -16,7 +16,8 @@ from .target import Finding, Target
 LOOK_EVERY = 256
 """Executions between two looks at the clock and at the memory."""
 WARM_UP = 0.25
-"""The part of a run in which memory may grow freely: caches fill, the corpus is read."""
+WARM_UP_S = 20.0
+"""The part of a run, or its first seconds, in which memory may grow: caches and corpus fill."""
 GROWTH_MB = 64.0
 """More than this after the warm-up, or by one input, is a finding."""
 MOST_FINDINGS = 8
@@ -118,7 +119,7 @@ class Watch:
         report, now = self.report, time.monotonic()
         report.seconds = now - self._begun
         memory = _memory_mb()
-        warm = report.executions >= WARM_UP * report.runs
+        warm = report.executions >= WARM_UP * report.runs or report.seconds > WARM_UP_S
         if self._warm_mb is None and warm:
             self._warm_mb = memory
         report.growth_mb = memory - (self._warm_mb if self._warm_mb is not None else memory)
