@@ -110,7 +110,11 @@ def chain_mutator(data: bytes, rng: Random, raw: Raw) -> bytes:
     if not bodies or rng.randrange(3) == 0:
         return raw(data)
     at = rng.randrange(len(bodies))
-    match rng.randrange(7):
+    match rng.randrange(8):
+        case 7:
+            end = len(chain(bodies[: at + 1]))
+            place = end - 1 - rng.randrange(HASH)
+            return data[:place] + rng.randbytes(1) + data[place + 1 :]
         case 0:
             del bodies[at]
         case 1:

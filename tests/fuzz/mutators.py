@@ -27,6 +27,8 @@ _ODD: tuple[Any, ...] = (
     *("\x00", "\ud7ff", "a" * 65, "𝟝", bytes(16), b"\xff" * 33, (), {}, [[]]),
 )
 _BYTES = bytes(range(256))
+_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
+_SCALES = (r"\g<1>0", r"\g<1>000", r"0.\1", r"-\1", r"0", r"\g<1>.5")
 _ODD_KEYS = ("<<", "? a", "- a", "*a", "&a b", '"a b"', "[a]", "{a: b}", "", "!!str a", "ü", "0x1")
 
 
@@ -155,15 +157,22 @@ def lines_of(data: bytes) -> int:
     return len(re.split(rb"\r\n|\r|\n", data))
 
 
-def yaml_mutator(data: bytes, rng: Random, raw: Raw, *, words: Sequence[str] = ()) -> bytes:
-    """Changes whole lines, keys, values and indentation."""
+def yaml_mutator(
+    data: bytes, rng: Random, raw: Raw, *, words: Sequence[str], whole: Sequence[bytes]
+) -> bytes:
+    """Changes whole lines, keys, values and indentation; often of one of the ``whole`` files.
+
+    What a file is refused for hides what comes after it, so a small change of a good one goes far.
+    """
+    if rng.randrange(3) == 0:
+        data = rng.choice(whole)
     if rng.randrange(4) == 0:
         return raw(data)
     lines = data.decode("utf-8", "replace").split("\n")
     for _ in range(1 + rng.randrange(3)):
         at = rng.randrange(len(lines))
         key, colon, value = lines[at].partition(": ")
-        match rng.randrange(10):
+        match rng.randrange(11):
             case 0 if len(lines) > 1:
                 del lines[at]
                 at = 0
@@ -177,6 +186,8 @@ def yaml_mutator(data: bytes, rng: Random, raw: Raw, *, words: Sequence[str] = (
                 lines[at] = f"{key}{colon}{raw(value.encode()).decode('utf-8', 'ignore')}"
             case 5 if words:
                 lines[at] = f"{key}: {rng.choice(words)}"
+            case 9 | 10:
+                lines[at] = key + colon + _NUMBER.sub(rng.choice(_SCALES), value, count=1)
             case 6:
                 digits = "".join(rng.choice("0123456789") if c.isdigit() else c for c in value)
                 lines[at] = key + colon + digits

@@ -67,7 +67,7 @@ TARGET = Target(
     name="formulary",
     check=check,
     seeds=seeds,
-    mutate=partial(yaml_mutator, words=WORDS),
+    mutate=partial(yaml_mutator, words=WORDS, whole=tuple(seeds())),
     tokens=tuple(word.encode() for word in (*WORDS, "  - ", ": ", "\n", "#", "---\n", "<<: ")),
     max_len=8_192,
     seconds=3.0,
