@@ -6,7 +6,7 @@ UPGRADE ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test coverage check prove prove-quick lock bench usb-kernel clean
+.PHONY: help demo test coverage check prove prove-quick fuzz lock bench usb-kernel clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile
@@ -40,6 +40,9 @@ prove: $(STAMP) ## proves the judge: under 15 minutes on 2 cores
 
 prove-quick: $(STAMP) ## the same methods in their short form, two minutes
 	@$(BIN)/python -m tests.proof --quick
+
+fuzz: $(STAMP) ## fuzzes everything that reads bytes: over 10 million executions, about a quarter of an hour
+	@$(BIN)/python -m tests.fuzz && $(BIN)/python -m tests.fuzz --twins
 
 lock: $(STAMP) ## compile requirements.lock again; UPGRADE=1 takes the newest versions
 	@sh .ci/check_lock.sh --write $(if $(UPGRADE),--upgrade)

@@ -25,15 +25,18 @@ def encode_frame(body: bytes) -> bytes:
 
 
 def decode_frame(frame: bytes) -> bytes | None:
-    """The body of one frame without its closing zero byte; ``None`` if damaged (SR-24)."""
+    """The body of one frame without its closing zero byte; ``None`` if damaged (SR-24).
+
+    Only what `encode_frame` makes is a frame: COBS has a second way to write some bytes.
+    """
     try:
         plain: bytes = cobs.decode(frame)
     except cobs.DecodeError:
         return None
-    if len(plain) < CRC_BYTES:
+    if not CRC_BYTES <= len(plain) <= MAX_BODY + CRC_BYTES:
         return None
     body, crc = plain[:-CRC_BYTES], plain[-CRC_BYTES:]
-    if zlib.crc32(body) != int.from_bytes(crc, "little"):
+    if zlib.crc32(body) != int.from_bytes(crc, "little") or cobs.encode(plain) != frame:
         return None
     return body
 

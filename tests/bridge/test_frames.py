@@ -2,8 +2,10 @@
 
 import itertools
 import random
+import zlib
 
 import pytest
+from cobs import cobs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +40,25 @@ def test_sizes_at_the_edges_of_a_block(size: int, filling: int) -> None:
 def test_a_body_that_is_too_long_is_not_sent() -> None:
     with pytest.raises(ValueError, match="at most 4096 bytes"):
         encode_frame(bytes(MAX_BODY + 1))
+
+
+@pytest.mark.requirement("SR-24")
+def test_a_frame_written_in_another_way_is_damaged() -> None:
+    frame = encode_frame(b"a" * 250)[:-1]
+    assert len(frame) == 255  # one full block, after which COBS may write an empty one
+    assert decode_frame(frame) == b"a" * 250
+    assert decode_frame(frame + b"\x01") is None
+
+
+@pytest.mark.requirement("SR-24")
+def test_a_body_that_would_not_be_sent_is_not_taken() -> None:
+    body = bytes(MAX_BODY + 1)  # zeros: its code is no longer than that of the longest body
+    sealed = cobs.encode(body + zlib.crc32(body).to_bytes(CRC_BYTES, "little"))
+    assert len(sealed) <= LONGEST_ENCODED
+    assert decode_frame(sealed) is None
+    decoder = FrameDecoder()
+    assert decoder.feed(sealed + b"\x00") == []
+    assert decoder.counts.damaged == 1
 
 
 @pytest.mark.requirement("SR-24")
