@@ -4,6 +4,9 @@ Requests carry a sequence number that the reply echoes; several may be under way
 are repeated on silence. Therapy is written once, only against a Clearance and after the last look
 (a Renewal only while a cleared output is live); when its reply is lost the device is asked what
 became of the id. Stop is written at once, whatever else is under way.
+
+With a device's key every frame is sealed but those that open a session, and a stop wherever a
+sealed one might not be understood (`host_seal`). Without one nothing is: there is no way between.
 """
 
 import asyncio
@@ -11,20 +14,24 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, LinkLost, NeuraxisError
+from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, LinkLost
 from device_profiles.errors import Refused as RefusedBySafety
 from device_profiles.quantities import Milliseconds
 from firmware_bridge.driver import Driver, Procedure, Step
+from firmware_bridge.host_seal import Draw, HostSeal, NotProved
 from firmware_bridge.links.base import Link
 from firmware_bridge.protocol.frames import FrameDecoder, decode_frame, encode_frame
 from firmware_bridge.protocol.messages import (
     PROTOCOL_VERSION,
     AskOutcome,
+    AskStatus,
     Catalogue,
+    Challenged,
     DeEscalation,
     Envelope,
+    Handshake,
     Identify,
     Identity,
     Message,
@@ -32,14 +39,26 @@ from firmware_bridge.protocol.messages import (
     Open,
     Opened,
     OutcomeOf,
+    Proved,
     Query,
     Refused,
     Renewal,
     Reply,
+    Stop,
     TherapyRequest,
 )
+from firmware_bridge.protocol.seal import (
+    CounterUsedUp,
+    DeviceKey,
+    OtherSession,
+    Replayed,
+    SealedLine,
+    SealError,
+    is_sealed,
+)
+from firmware_bridge.result import Result as Result
+from firmware_bridge.result import settlement as settlement
 from safety.clearance import Clearance, ClearanceError
-from safety.events import Outcome
 from safety.outputs import Output
 
 R = TypeVar("R", bound=Reply)
@@ -51,31 +70,41 @@ REPLY_TIMEOUT = Milliseconds(500)
 ATTEMPTS = 3
 STOP_ATTEMPTS = 10
 FRAMES_KEPT = 8
+UNSEALED = (Identify, Handshake, AskStatus, Stop)
+"""All that may leave unsealed for a device that has a key."""
+REMEDIES = {
+    "no-key": ". This host has a key for it and sends nothing unsealed. Has the board lost its "
+    "key, or does somebody on the line pretend so? Provision it again at the bench; a board in "
+    "bring-up is asked with ?unsealed=yes",
+    "unsealed": ". Leave ?unsealed=yes away, and add its key: neuraxis keys add SERIAL FILE",
+    "not-proved": ". It holds another key than this host, or somebody is between: look at the "
+    "line, then provision the key again at the bench",
+}
+"""What a person can do about a refusal."""
 
 
 @dataclass(slots=True)
 class LinkCounts:
-    """What went over the line; for telemetry and error reports."""
+    """What went over the line; for telemetry and error reports.
+
+    ``forged``: altered, or unsealed where a sealed reply was due.
+    ``replayed``: authentic, but it or a later one had been there before.
+    """
 
     sent: int = 0
     received: int = 0
     damaged: int = 0
     alien: int = 0
     timeouts: int = 0
+    forged: int = 0
+    replayed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a procedure, and the device's evidence for it."""
+class Waiting(NamedTuple):
+    """Somebody who waits for a reply, and the line that sealed the request."""
 
-    outcome: Outcome
-    evidence: str
-    settled_by_asking: bool = False
-    intent_id: int = 0
-    count: OutcomeOf | None = None
-    """The device's own answer about the id, where it was asked and had acted on it."""
-    error: NeuraxisError | None = None
-    """What to raise, where the outcome alone does not say it."""
+    reply: "asyncio.Future[Reply | None]"
+    line: SealedLine | None
 
 
 def random_session() -> int:
@@ -84,10 +113,18 @@ def random_session() -> int:
 
 
 class Session:
-    """A conversation over an unopened link; `connect` opens it and identifies the device."""
+    """A conversation over an unopened link; `connect` opens it and identifies the device.
+
+    With a ``key`` it is sealed; ``draw`` gives random bytes.
+    """
 
     def __init__(
-        self, link: Link, catalogue: Catalogue, new_session: Callable[[], int] = random_session
+        self,
+        link: Link,
+        catalogue: Catalogue,
+        new_session: Callable[[], int] = random_session,
+        key: DeviceKey | None = None,
+        draw: Draw = secrets.token_bytes,
     ) -> None:
         self.counts = LinkCounts()
         self.taps: list[Tap] = []
@@ -96,9 +133,12 @@ class Session:
         self._catalogue = catalogue
         self._new_session = new_session
         self._session = 0
-        self._serial: str | None = None
+        self._identity: Identity | None = None
+        self._draw = draw
+        self._seal = HostSeal(key, draw) if key is not None else None
+        self._opening = asyncio.Lock()
         self._sequence = 0
-        self._waiting: dict[int, asyncio.Future[Reply | None]] = {}
+        self._waiting: dict[int, Waiting] = {}
         self._decoder = FrameDecoder()
         self._broken: LinkError | None = None
         self._recent: deque[tuple[str, bytes]] = deque(maxlen=FRAMES_KEPT)
@@ -135,26 +175,79 @@ class Session:
                 f"{self.url}: {identity.serial} speaks protocol {identity.protocol}, this host "
                 f"speaks {PROTOCOL_VERSION}; nothing was sent but the question who it is"
             )
-        self._serial = identity.serial
+        self._identity = identity
         return identity
+
+    @property
+    def sealed(self) -> bool:
+        """Whether this conversation is sealed."""
+        return self._seal is not None
+
+    def seal_with(self, key: DeviceKey | None) -> None:
+        """Seals what comes from here on with a device's key; for before `open`."""
+        self._seal = HostSeal(key, self._draw) if key is not None else None
 
     async def open(self) -> None:
         """Opens a session: frames of earlier conversations are refused from here on.
 
         On a line on which one was open before, the device is asked who it is once more (SR-25): a
-        plug may have been moved meanwhile. Raises DeviceFault when another one answers.
+        plug may have been moved meanwhile. Raises DeviceFault when another one answers, or one
+        that does not prove that it holds the key.
         """
-        if self._session and self._serial is not None:
-            again = await self._ask(Identify(), Identity)
-            if again.serial != self._serial:
-                raise DeviceFault(
-                    f"{self.url}: {again.serial} answers where {self._serial} was: nothing more "
-                    "was sent but the question who it is; connect again"
-                )
-        fresh = self._new_session()
-        await self._ask(Open(fresh), Opened)
-        # Not sooner: a lowering that overtakes it has to carry the number that the device knows.
-        self._session = fresh
+        async with self._opening:
+            if self._seal is None:
+                if self._session:
+                    await self._identify_again()
+                fresh = self._new_session()
+                await self._ask(Open(fresh), Opened)
+            else:
+                self._seal.line = await self._shake_hands(self._seal)
+                self._seal.watch = None
+                fresh = self._seal.line.session
+            # Not sooner: a lowering that overtakes it has to carry the number the device knows.
+            self._session = fresh
+
+    async def _identify_again(self) -> None:
+        """Raises DeviceFault unless the device is the one that answered at first."""
+        known, again = self._identity, await self._ask(Identify(), Identity)
+        if known is not None and again.serial != known.serial:
+            raise DeviceFault(
+                f"{self.url}: {again.serial} answers where {known.serial} was: nothing more "
+                "was sent but the question who it is; connect again"
+            )
+        self._identity = again
+
+    async def _shake_hands(self, seal: HostSeal) -> SealedLine:
+        """Both ends prove that they hold the key; raises DeviceFault."""
+        if self._session or self._identity is None:
+            await self._identify_again()
+        assert self._identity is not None
+        asked = seal.ask(self._new_session())
+        told = await self._ask(asked, Challenged)
+        try:
+            proof, line = seal.answer(self._identity, asked, told)
+        except NotProved:
+            raise DeviceFault(
+                f"{self.url}: what answers as {self._identity.serial} does not prove that it holds "
+                "that device's key: another key was provisioned, or somebody is between. Nothing "
+                "was asked of it; look at the line, then provision the key again at the bench"
+            ) from None
+        seal.opening = True
+        try:
+            await self._ask(proof, Proved)
+        finally:
+            seal.opening = False
+        return line
+
+    async def _see_again(self, forgotten: SealedLine | None) -> None:
+        """A session to see the device's status in, once it has forgotten ours.
+
+        Nothing else is asked in it: what was planned for the old one needs a new connect.
+        """
+        async with self._opening:
+            seal = self._seal
+            if seal is not None and forgotten in (seal.watch, seal.line):
+                seal.watch = await self._shake_hands(seal)
 
     async def close(self) -> None:
         """Closes the link; whoever still waits for a reply hears that it is gone."""
@@ -169,9 +262,13 @@ class Session:
 
     async def _ask(self, request: Message, expected: type[R]) -> R:
         """An exchange that may be repeated, since doing it twice is doing it once."""
+        is_look = isinstance(request, AskStatus) and self._seal is not None
         for _ in range(ATTEMPTS):
+            line = self._line_for(request)
             reply = await self._exchange(request)
-            if reply is not None:
+            if reply is not None and is_look and _is_forgotten(reply):
+                await self._see_again(line)
+            elif reply is not None:
                 return self._checked(request, reply, expected)
         raise self._silence(request)
 
@@ -185,11 +282,11 @@ class Session:
         """
         self._lowerings += 1
         answer: Reply | None = None
-        for _ in range(STOP_ATTEMPTS):
-            reply = await self._exchange(request)
+        for attempt in range(STOP_ATTEMPTS):
+            reply = await self._exchange(request, again=attempt > 0)
             if reply is None:
                 continue
-            if not (isinstance(reply, Refused) and reply.code == "wrong-session"):
+            if not _is_forgotten(reply):
                 return reply
             answer = reply  # a session is just being opened anew: the next one carries its number
         if answer is not None:
@@ -273,7 +370,7 @@ class Session:
         try:
             reply = await self._exchange(
                 step.request,
-                last_look=lambda frame: self._last_look(frame, intent_id, judged, driver),
+                last_look=lambda body: self._last_look(body, intent_id, judged, driver),
             )
         except LinkLost as error:
             if step.prepares is not None:
@@ -282,7 +379,7 @@ class Session:
             return Result("UNCERTAIN", str(error))
         if reply == step.proof:
             return Result("delivered", f"the device answered {type(reply).__name__}")
-        if isinstance(reply, Refused) and reply.code != "wrong-session":
+        if isinstance(reply, Refused) and not _is_forgotten(reply):
             refused = Result("refused", f"the device refused: {reply.code}, {reply.detail}")
             if step.prepares is not None:
                 return refused
@@ -295,11 +392,11 @@ class Session:
         return await self._settle(clearance.intent_id)
 
     def _last_look(
-        self, frame: bytes, intent_id: int, judged: tuple[Output, ...], driver: Driver
+        self, body: bytes, intent_id: int, judged: tuple[Output, ...], driver: Driver
     ) -> None:
         """Decodes the very bytes about to leave; raises ClearanceError if they say otherwise."""
         try:
-            message = self._catalogue.decode(decode_frame(frame[:-1]) or b"").message
+            message = self._catalogue.decode(body).message
             is_judged = (
                 isinstance(message, TherapyRequest)
                 and getattr(message, "id", intent_id) == intent_id
@@ -322,24 +419,41 @@ class Session:
 
     # --- the exchange ------------------------------------------------------------------------
 
+    def _line_for(self, request: Message, *, again: bool = False) -> SealedLine | None:
+        """The line that seals a request now; ``None``: it leaves unsealed."""
+        if self._seal is None:
+            return None
+        line = self._seal.line_for(request, self._sequence, again=again)
+        if line is None and not isinstance(request, UNSEALED):
+            raise DeviceFault(f"{self.url}: no session is open, and this is sent sealed only")
+        return line
+
     async def _exchange(
-        self, request: Message, last_look: Callable[[bytes], None] | None = None
+        self,
+        request: Message,
+        last_look: Callable[[bytes], None] | None = None,
+        *,
+        again: bool = False,
     ) -> Reply | None:
-        """Writes one frame once; its reply, or ``None`` on silence. Raises LinkLost."""
+        """Writes one frame once; its reply, or ``None`` on silence. Raises LinkLost.
+
+        ``last_look`` is shown what the very frame about to leave says, once more unsealed.
+        """
         if self._broken is not None:
             raise LinkLost(str(self._broken)) from self._broken
+        line = self._line_for(request, again=again)
         self._sequence = sequence = self._sequence % 0xFFFF_FFFF + 1
-        frame = encode_frame(self._catalogue.encode(Envelope(self._session, sequence, request)))
+        frame = self._framed(request, sequence, line)
         if last_look is not None:
-            last_look(frame)
+            last_look(_said(frame, line))
         loop = asyncio.get_running_loop()
         self._recent.append((">", frame))
         for tap in self.taps:
-            tap(True, frame)
+            tap(True, frame if line is None else encode_frame(_said(frame, line)))
         self._link.write(frame)
         self.counts.sent += 1
         future: asyncio.Future[Reply | None] = loop.create_future()
-        self._waiting[sequence] = future
+        self._waiting[sequence] = Waiting(future, line)
         timer = loop.call_later(REPLY_TIMEOUT / 1_000, self._give_up, sequence)
         try:
             return await future
@@ -347,38 +461,89 @@ class Session:
             timer.cancel()
             del self._waiting[sequence]
 
+    def _framed(self, request: Message, sequence: int, line: SealedLine | None) -> bytes:
+        """The frame of a request; the counter that seals it is its sequence number."""
+        session = self._session if self._seal is None else 0
+        if line is None:
+            return encode_frame(self._catalogue.encode(Envelope(session, sequence, request)))
+        body = self._catalogue.encode(Envelope(line.session, sequence, request))
+        try:
+            return encode_frame(line.seal(body, sequence))
+        except CounterUsedUp as error:
+            raise DeviceFault(
+                f"{self.url}: {error}: nothing was sent. Connect again; a stop needs no session"
+            ) from error
+
     def _give_up(self, sequence: int) -> None:
-        future = self._waiting.get(sequence)
-        if future is not None and not future.done():
+        waiting = self._waiting.get(sequence)
+        if waiting is not None and not waiting.reply.done():
             self.counts.timeouts += 1
-            future.set_result(None)
+            waiting.reply.set_result(None)
 
     # --- Receiver ----------------------------------------------------------------------------
 
     def received(self, data: bytes) -> None:
         """Takes bytes from the link; a reply that nobody waits for is counted and dropped."""
+        if self._seal is None:
+            self._tell_taps(data)
+        for body in self._decoder.feed(data):
+            self._recent.append(("<", body))
+            line, said = self._opened(body)
+            if self._seal is not None:
+                self._tell_taps(encode_frame(said or body))
+            if said is not None:
+                self._take(said, line)
+        self.counts.damaged = self._decoder.counts.damaged + self._decoder.counts.oversized
+
+    def _tell_taps(self, data: bytes) -> None:
         for tap in self.taps:
             tap(False, data)
-        for body in self._decoder.feed(data):
-            try:
-                envelope = self._catalogue.decode(body)
-            except MessageError:
-                self.counts.alien += 1
-                continue
-            self._recent.append(("<", body))
-            future = self._waiting.get(envelope.sequence)
-            message = envelope.message
-            if (
-                future is None
-                or future.done()
-                or not isinstance(message, Reply)
-                or envelope.session != self._session
-            ):
-                self.counts.alien += 1
-                continue
+
+    def _opened(self, body: bytes) -> tuple[SealedLine | None, bytes | None]:
+        """What a body says, and the line that sealed it; nothing, and counted, if it is no good."""
+        if not is_sealed(body):
+            return None, body
+        if self._seal is None:
+            self.counts.alien += 1
+            return None, None
+        try:
+            line = self._seal.line_of(body)
+            return line, line.open(body)
+        except OtherSession:
+            self.counts.alien += 1
+        except Replayed:
+            self.counts.replayed += 1
+        except SealError:
+            self.counts.forged += 1
+        return None, None
+
+    def _take(self, body: bytes, line: SealedLine | None) -> None:
+        """A reply goes to whoever waits for it, if it came as its request went."""
+        try:
+            envelope = self._catalogue.decode(body)
+        except MessageError:
+            self.counts.alien += 1
+            return
+        waiting = self._waiting.get(envelope.sequence)
+        message = envelope.message
+        if waiting is None or waiting.reply.done() or not isinstance(message, Reply):
+            self.counts.alien += 1
+        elif self._seal is None:
+            self._settle_waiting(waiting, message, is_ours=envelope.session == self._session)
+        elif waiting.line is not line and not (line is None and _is_forgotten(message)):
+            # What the device has forgotten it can't seal; to say so is all a forger can do here.
+            self.counts.forged += 1
+        else:
+            sealing = waiting.line
+            due = 0 if sealing is None else sealing.session
+            self._settle_waiting(waiting, message, is_ours=envelope.session == due)
+
+    def _settle_waiting(self, waiting: Waiting, reply: Reply, *, is_ours: bool) -> None:
+        if is_ours:
             self.counts.received += 1
-            future.set_result(message)
-        self.counts.damaged = self._decoder.counts.damaged + self._decoder.counts.oversized
+            waiting.reply.set_result(reply)
+        else:
+            self.counts.alien += 1
 
     def lost(self, error: LinkError) -> None:
         """Learns that the link is gone."""
@@ -387,48 +552,49 @@ class Session:
     def _abandon(self, error: LinkError) -> None:
         if self._broken is None:
             self._broken = error
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(LinkLost(str(error)))
+        for waiting in self._waiting.values():
+            if not waiting.reply.done():
+                waiting.reply.set_exception(LinkLost(str(error)))
 
     def _checked(self, request: Message, reply: Reply, expected: type[R]) -> R:
         if isinstance(reply, expected):
             return reply
         asked = type(request).__name__
-        if isinstance(reply, Refused) and reply.code == "wrong-session":
+        if _is_forgotten(reply):
             raise DeviceFault(
                 f"{self.url}: the device no longer knows this conversation: it has restarted, or "
                 "another program has opened one. Connect again; its program is read back first"
             )
         if isinstance(reply, Refused):
-            raise DeviceFault(f"{self.url}: refused {asked}: {reply.code}, {reply.detail}")
+            remedy = REMEDIES.get(reply.code, "")
+            raise DeviceFault(f"{self.url}: refused {asked}: {reply.code}, {reply.detail}{remedy}")
         raise DeviceFault(f"{self.url}: answered {asked} with {type(reply).__name__}")
 
     def _silence(self, request: Message) -> DeviceSilent:
         frames = "; ".join(f"{way} {data.hex()}" for way, data in self._recent) or "none"
+        counts, dropped = self.counts, ""
+        if counts.forged or counts.replayed:
+            dropped = (
+                f" Dropped: {counts.forged} frames that the device has not sealed, "
+                f"{counts.replayed} that had been there before: somebody may be on the line."
+            )
         return DeviceSilent(
             f"{self.url} does not answer ({type(request).__name__} was sent and "
             f"{REPLY_TIMEOUT} ms awaited each time). Check that it is powered, that the port and "
-            f"the baud rate are right and that no other program uses it. Last frames: {frames}"
+            "the baud rate are right and that no other program uses it."
+            f"{dropped} Last frames: {frames}"
         )
 
 
-def settlement(answer: OutcomeOf) -> Result:
-    """What the device's own memory of an id proves."""
-    if answer.state in ("executed", "running", "interrupted"):
-        amount = f", {answer.delivered} nL so far" if answer.delivered else ""
-        return Result(
-            "delivered",
-            f"the reply was lost; asked, the device says: {answer.state}{amount}",
-            settled_by_asking=True,
-            count=answer,
-        )
-    if answer.state == "unknown":
-        text = (
-            "the request was lost on the way; asked, the device never saw it: nothing was changed"
-        )
-        return Result(
-            "refused", text, settled_by_asking=True, error=DeviceSilent(f"{text}; try again")
-        )
-    text = "the reply was lost; asked, the device says: it refused it"
-    return Result("refused", text, settled_by_asking=True)
+def _said(frame: bytes, line: SealedLine | None) -> bytes:
+    """The body that a frame about to leave says; empty if it says none."""
+    body = decode_frame(frame[:-1]) or b""
+    try:
+        return body if line is None else line.look(body)
+    except SealError:
+        return b""
+
+
+def _is_forgotten(reply: Reply) -> bool:
+    """Whether the device says that it is in another conversation, or in none."""
+    return isinstance(reply, Refused) and reply.code == "wrong-session"

@@ -10,7 +10,6 @@ from device_profiles.notation import parse_duration
 from device_profiles.therapy import InfusionTherapy
 from firmware_bridge.clock import RealClock
 from firmware_bridge.controller import Plan
-from firmware_bridge.links.url import parse_url
 from hil.check import Check
 from hil.commands.files import readable
 from hil.commands.options import (
@@ -30,6 +29,7 @@ from hil.commands.options import (
 )
 from hil.commands.shell import (
     asks_a_person,
+    device_url,
     errors,
     interruptible,
     notation,
@@ -62,7 +62,7 @@ def plan(
 
     async def main(clock: RealClock) -> int:
         display = TerminalDisplay(errors(), as_json=False)
-        async with own(parse_url(device), places(journal), clock, display.sound) as controller:
+        async with own(device_url(device), places(journal), clock, display.sound) as controller:
             made = await plan_for(controller, checked)
         _show_plan(made, checked, form)
         return REFUSED if made.verdict != "accepted" else DONE
@@ -107,7 +107,7 @@ def apply(
     async def main(clock: RealClock) -> int:
         display = TerminalDisplay(errors(), as_json=False)
         passed = override_from(override, reason, second, valid_for)
-        async with own(parse_url(device), places(journal), clock, display.sound) as controller:
+        async with own(device_url(device), places(journal), clock, display.sound) as controller:
             digest = confirm
             if digest is None:
                 made = await plan_for(controller, checked)
@@ -196,7 +196,7 @@ def run(
         where = places(journal)
         if form is Format.TEXT:
             console.print(Text(DISCLAIMER))
-        url = parse_url(device or _simulator_for(checked))
+        url = device_url(device or _simulator_for(checked))
         try:
             async with (
                 monitor_process() as guard,
