@@ -287,9 +287,14 @@ def journal_of(serial: str) -> Path:
     return Path(os.environ["XDG_STATE_HOME"]) / "neuraxis" / "journals" / f"{serial}.journal"
 
 
+def key_store() -> KeyStore:
+    """The user's store of keys."""
+    return KeyStore(Path(os.environ["XDG_CONFIG_HOME"]) / "neuraxis" / "keys")
+
+
 def key_of(serial: str) -> Path:
     """The file of a serial number's key in the user's store, made when it is first asked for."""
-    store = KeyStore(Path(os.environ["XDG_CONFIG_HOME"]) / "neuraxis" / "keys")
+    store = key_store()
     if store.find(serial) is None:
         store.make(serial)
     return store.path_of(serial)
