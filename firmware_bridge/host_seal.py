@@ -15,7 +15,6 @@ from firmware_bridge.protocol.messages import (
     Stop,
 )
 from firmware_bridge.protocol.seal import (
-    MAX_COUNTER,
     NONCE_BYTES,
     DeviceKey,
     OtherSession,
@@ -54,8 +53,8 @@ class HostSeal:
         if isinstance(request, Identify | Handshake):
             return None
         if isinstance(request, Stop):
-            in_doubt = self.opening or again or sequence >= MAX_COUNTER
-            return None if in_doubt else self.line
+            used_up = self.line is not None and sequence <= self.line.sent
+            return None if self.opening or again or used_up else self.line
         return (self.watch or self.line) if isinstance(request, AskStatus) else self.line
 
     def ask(self, session: int) -> OpenSealed:

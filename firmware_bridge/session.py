@@ -1,4 +1,4 @@
-"""One conversation with one device: the only place that writes to a link.
+"""One conversation with one device: who is there, sessions, what is repeated, and therapy.
 
 Requests carry a sequence number that the reply echoes; several may be under way at once. Queries
 are repeated on silence. Therapy is written once, only against a Clearance and after the last look
@@ -11,18 +11,16 @@ sealed one might not be understood (`host_seal`). Without one nothing is: there 
 
 import asyncio
 import secrets
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
 
-from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, LinkLost
+from device_profiles.errors import DeviceFault, LinkError, LinkLost
 from device_profiles.errors import Refused as RefusedBySafety
-from device_profiles.quantities import Milliseconds
 from firmware_bridge.driver import Driver, Procedure, Step
+from firmware_bridge.exchange import REPLY_TIMEOUT as REPLY_TIMEOUT
+from firmware_bridge.exchange import Exchange, R, is_forgotten
+from firmware_bridge.exchange import LinkCounts as LinkCounts
 from firmware_bridge.host_seal import Draw, HostSeal, NotProved
 from firmware_bridge.links.base import Link
-from firmware_bridge.protocol.frames import FrameDecoder, decode_frame, encode_frame
 from firmware_bridge.protocol.messages import (
     PROTOCOL_VERSION,
     AskOutcome,
@@ -30,8 +28,6 @@ from firmware_bridge.protocol.messages import (
     Catalogue,
     Challenged,
     DeEscalation,
-    Envelope,
-    Handshake,
     Identify,
     Identity,
     Message,
@@ -44,67 +40,19 @@ from firmware_bridge.protocol.messages import (
     Refused,
     Renewal,
     Reply,
-    Stop,
     TherapyRequest,
 )
 from firmware_bridge.protocol.seal import (
-    CounterUsedUp,
     DeviceKey,
-    OtherSession,
-    Replayed,
     SealedLine,
-    SealError,
-    is_sealed,
 )
 from firmware_bridge.result import Result as Result
 from firmware_bridge.result import settlement as settlement
 from safety.clearance import Clearance, ClearanceError
 from safety.outputs import Output
 
-R = TypeVar("R", bound=Reply)
-Tap = Callable[[bool, bytes], None]
-"""Hears every byte as it goes over the line; the first argument says whether it was sent."""
-
-REPLY_TIMEOUT = Milliseconds(500)
-"""How long a reply may take before it counts as lost; link time, never scaled."""
 ATTEMPTS = 3
 STOP_ATTEMPTS = 10
-FRAMES_KEPT = 8
-UNSEALED = (Identify, Handshake, AskStatus, Stop)
-"""All that may leave unsealed for a device that has a key."""
-REMEDIES = {
-    "no-key": ". This host has a key for it and sends nothing unsealed. Has the board lost its "
-    "key, or does somebody on the line pretend so? Provision it again at the bench; a board in "
-    "bring-up is asked with ?unsealed=yes",
-    "unsealed": ". Leave ?unsealed=yes away, and add its key: neuraxis keys add SERIAL FILE",
-    "not-proved": ". It holds another key than this host, or somebody is between: look at the "
-    "line, then provision the key again at the bench",
-}
-"""What a person can do about a refusal."""
-
-
-@dataclass(slots=True)
-class LinkCounts:
-    """What went over the line; for telemetry and error reports.
-
-    ``forged``: altered, or unsealed where a sealed reply was due.
-    ``replayed``: authentic, but it or a later one had been there before.
-    """
-
-    sent: int = 0
-    received: int = 0
-    damaged: int = 0
-    alien: int = 0
-    timeouts: int = 0
-    forged: int = 0
-    replayed: int = 0
-
-
-class Waiting(NamedTuple):
-    """Somebody who waits for a reply, and the line that sealed the request."""
-
-    reply: "asyncio.Future[Reply | None]"
-    line: SealedLine | None
 
 
 def random_session() -> int:
@@ -112,7 +60,7 @@ def random_session() -> int:
     return secrets.randbelow(0xFFFF_FFFF) + 1
 
 
-class Session:
+class Session(Exchange):
     """A conversation over an unopened link; `connect` opens it and identifies the device.
 
     With a ``key`` it is sealed; ``draw`` gives random bytes.
@@ -126,22 +74,10 @@ class Session:
         key: DeviceKey | None = None,
         draw: Draw = secrets.token_bytes,
     ) -> None:
-        self.counts = LinkCounts()
-        self.taps: list[Tap] = []
-        """Whoever watches the line; a tap must not raise."""
-        self._link = link
-        self._catalogue = catalogue
+        super().__init__(link, catalogue, key, draw)
         self._new_session = new_session
-        self._session = 0
         self._identity: Identity | None = None
-        self._draw = draw
-        self._seal = HostSeal(key, draw) if key is not None else None
         self._opening = asyncio.Lock()
-        self._sequence = 0
-        self._waiting: dict[int, Waiting] = {}
-        self._decoder = FrameDecoder()
-        self._broken: LinkError | None = None
-        self._recent: deque[tuple[str, bytes]] = deque(maxlen=FRAMES_KEPT)
         self._therapy_turn = asyncio.Lock()
         self._live: Clearance | None = None
         self._lowerings = 0
@@ -150,16 +86,6 @@ class Session:
     def lowerings(self) -> int:
         """How many stops and lowerings this session has sent: each voids what was asked before."""
         return self._lowerings
-
-    @property
-    def url(self) -> str:
-        """The link's URL."""
-        return self._link.url
-
-    @property
-    def broken(self) -> LinkError | None:
-        """Why the link is gone, or ``None`` while it stands."""
-        return self._broken
 
     async def connect(self) -> Identity:
         """Opens the link and asks who is there; nothing else is sent. Raises LinkError."""
@@ -177,15 +103,6 @@ class Session:
             )
         self._identity = identity
         return identity
-
-    @property
-    def sealed(self) -> bool:
-        """Whether this conversation is sealed."""
-        return self._seal is not None
-
-    def seal_with(self, key: DeviceKey | None) -> None:
-        """Seals what comes from here on with a device's key; for before `open`."""
-        self._seal = HostSeal(key, self._draw) if key is not None else None
 
     async def open(self) -> None:
         """Opens a session: frames of earlier conversations are refused from here on.
@@ -266,7 +183,7 @@ class Session:
         for _ in range(ATTEMPTS):
             line = self._line_for(request)
             reply = await self._exchange(request)
-            if reply is not None and is_look and _is_forgotten(reply):
+            if reply is not None and is_look and is_forgotten(reply):
                 await self._see_again(line)
             elif reply is not None:
                 return self._checked(request, reply, expected)
@@ -286,7 +203,7 @@ class Session:
             reply = await self._exchange(request, again=attempt > 0)
             if reply is None:
                 continue
-            if not _is_forgotten(reply):
+            if not is_forgotten(reply):
                 return reply
             answer = reply  # a session is just being opened anew: the next one carries its number
         if answer is not None:
@@ -379,7 +296,7 @@ class Session:
             return Result("UNCERTAIN", str(error))
         if reply == step.proof:
             return Result("delivered", f"the device answered {type(reply).__name__}")
-        if isinstance(reply, Refused) and not _is_forgotten(reply):
+        if isinstance(reply, Refused) and not is_forgotten(reply):
             refused = Result("refused", f"the device refused: {reply.code}, {reply.detail}")
             if step.prepares is not None:
                 return refused
@@ -416,185 +333,3 @@ class Session:
         except (LinkError, DeviceFault) as error:
             return Result("UNCERTAIN", f"the reply was lost, and asking failed too: {error}")
         return settlement(answer)
-
-    # --- the exchange ------------------------------------------------------------------------
-
-    def _line_for(self, request: Message, *, again: bool = False) -> SealedLine | None:
-        """The line that seals a request now; ``None``: it leaves unsealed."""
-        if self._seal is None:
-            return None
-        line = self._seal.line_for(request, self._sequence, again=again)
-        if line is None and not isinstance(request, UNSEALED):
-            raise DeviceFault(f"{self.url}: no session is open, and this is sent sealed only")
-        return line
-
-    async def _exchange(
-        self,
-        request: Message,
-        last_look: Callable[[bytes], None] | None = None,
-        *,
-        again: bool = False,
-    ) -> Reply | None:
-        """Writes one frame once; its reply, or ``None`` on silence. Raises LinkLost.
-
-        ``last_look`` is shown what the very frame about to leave says, once more unsealed.
-        """
-        if self._broken is not None:
-            raise LinkLost(str(self._broken)) from self._broken
-        line = self._line_for(request, again=again)
-        self._sequence = sequence = self._sequence % 0xFFFF_FFFF + 1
-        frame = self._framed(request, sequence, line)
-        if last_look is not None:
-            last_look(_said(frame, line))
-        loop = asyncio.get_running_loop()
-        self._recent.append((">", frame))
-        for tap in self.taps:
-            tap(True, frame if line is None else encode_frame(_said(frame, line)))
-        self._link.write(frame)
-        self.counts.sent += 1
-        future: asyncio.Future[Reply | None] = loop.create_future()
-        self._waiting[sequence] = Waiting(future, line)
-        timer = loop.call_later(REPLY_TIMEOUT / 1_000, self._give_up, sequence)
-        try:
-            return await future
-        finally:
-            timer.cancel()
-            del self._waiting[sequence]
-
-    def _framed(self, request: Message, sequence: int, line: SealedLine | None) -> bytes:
-        """The frame of a request; the counter that seals it is its sequence number."""
-        session = self._session if self._seal is None else 0
-        if line is None:
-            return encode_frame(self._catalogue.encode(Envelope(session, sequence, request)))
-        body = self._catalogue.encode(Envelope(line.session, sequence, request))
-        try:
-            return encode_frame(line.seal(body, sequence))
-        except CounterUsedUp as error:
-            raise DeviceFault(
-                f"{self.url}: {error}: nothing was sent. Connect again; a stop needs no session"
-            ) from error
-
-    def _give_up(self, sequence: int) -> None:
-        waiting = self._waiting.get(sequence)
-        if waiting is not None and not waiting.reply.done():
-            self.counts.timeouts += 1
-            waiting.reply.set_result(None)
-
-    # --- Receiver ----------------------------------------------------------------------------
-
-    def received(self, data: bytes) -> None:
-        """Takes bytes from the link; a reply that nobody waits for is counted and dropped."""
-        if self._seal is None:
-            self._tell_taps(data)
-        for body in self._decoder.feed(data):
-            self._recent.append(("<", body))
-            line, said = self._opened(body)
-            if self._seal is not None:
-                self._tell_taps(encode_frame(said or body))
-            if said is not None:
-                self._take(said, line)
-        self.counts.damaged = self._decoder.counts.damaged + self._decoder.counts.oversized
-
-    def _tell_taps(self, data: bytes) -> None:
-        for tap in self.taps:
-            tap(False, data)
-
-    def _opened(self, body: bytes) -> tuple[SealedLine | None, bytes | None]:
-        """What a body says, and the line that sealed it; nothing, and counted, if it is no good."""
-        if not is_sealed(body):
-            return None, body
-        if self._seal is None:
-            self.counts.alien += 1
-            return None, None
-        try:
-            line = self._seal.line_of(body)
-            return line, line.open(body)
-        except OtherSession:
-            self.counts.alien += 1
-        except Replayed:
-            self.counts.replayed += 1
-        except SealError:
-            self.counts.forged += 1
-        return None, None
-
-    def _take(self, body: bytes, line: SealedLine | None) -> None:
-        """A reply goes to whoever waits for it, if it came as its request went."""
-        try:
-            envelope = self._catalogue.decode(body)
-        except MessageError:
-            self.counts.alien += 1
-            return
-        waiting = self._waiting.get(envelope.sequence)
-        message = envelope.message
-        if waiting is None or waiting.reply.done() or not isinstance(message, Reply):
-            self.counts.alien += 1
-        elif self._seal is None:
-            self._settle_waiting(waiting, message, is_ours=envelope.session == self._session)
-        elif waiting.line is not line and not (line is None and _is_forgotten(message)):
-            # What the device has forgotten it can't seal; to say so is all a forger can do here.
-            self.counts.forged += 1
-        else:
-            sealing = waiting.line
-            due = 0 if sealing is None else sealing.session
-            self._settle_waiting(waiting, message, is_ours=envelope.session == due)
-
-    def _settle_waiting(self, waiting: Waiting, reply: Reply, *, is_ours: bool) -> None:
-        if is_ours:
-            self.counts.received += 1
-            waiting.reply.set_result(reply)
-        else:
-            self.counts.alien += 1
-
-    def lost(self, error: LinkError) -> None:
-        """Learns that the link is gone."""
-        self._abandon(error)
-
-    def _abandon(self, error: LinkError) -> None:
-        if self._broken is None:
-            self._broken = error
-        for waiting in self._waiting.values():
-            if not waiting.reply.done():
-                waiting.reply.set_exception(LinkLost(str(error)))
-
-    def _checked(self, request: Message, reply: Reply, expected: type[R]) -> R:
-        if isinstance(reply, expected):
-            return reply
-        asked = type(request).__name__
-        if _is_forgotten(reply):
-            raise DeviceFault(
-                f"{self.url}: the device no longer knows this conversation: it has restarted, or "
-                "another program has opened one. Connect again; its program is read back first"
-            )
-        if isinstance(reply, Refused):
-            remedy = REMEDIES.get(reply.code, "")
-            raise DeviceFault(f"{self.url}: refused {asked}: {reply.code}, {reply.detail}{remedy}")
-        raise DeviceFault(f"{self.url}: answered {asked} with {type(reply).__name__}")
-
-    def _silence(self, request: Message) -> DeviceSilent:
-        frames = "; ".join(f"{way} {data.hex()}" for way, data in self._recent) or "none"
-        counts, dropped = self.counts, ""
-        if counts.forged or counts.replayed:
-            dropped = (
-                f" Dropped: {counts.forged} frames that the device has not sealed, "
-                f"{counts.replayed} that had been there before: somebody may be on the line."
-            )
-        return DeviceSilent(
-            f"{self.url} does not answer ({type(request).__name__} was sent and "
-            f"{REPLY_TIMEOUT} ms awaited each time). Check that it is powered, that the port and "
-            "the baud rate are right and that no other program uses it."
-            f"{dropped} Last frames: {frames}"
-        )
-
-
-def _said(frame: bytes, line: SealedLine | None) -> bytes:
-    """The body that a frame about to leave says; empty if it says none."""
-    body = decode_frame(frame[:-1]) or b""
-    try:
-        return body if line is None else line.look(body)
-    except SealError:
-        return b""
-
-
-def _is_forgotten(reply: Reply) -> bool:
-    """Whether the device says that it is in another conversation, or in none."""
-    return isinstance(reply, Refused) and reply.code == "wrong-session"
