@@ -10,7 +10,9 @@ from firmware_bridge.protocol.seal import KEY_BYTES, DeviceKey
 
 KEY_LINE = 2 * KEY_BYTES + 1
 """Bytes of a key file."""
-_HAS_MODES = sys.platform != "win32"
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""A pipe of that name keeps nobody waiting."""
 
 
 def key_of_text(text: bytes, source: str) -> DeviceKey:
@@ -30,13 +32,14 @@ def read_key(path: Path) -> DeviceKey:
     """The key in a file; raises UsageError unless nobody but this user can read or change it."""
     try:
         # The very file that is looked at is read; a link to another is none.
-        number = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        number = os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT)
     except OSError as error:
         raise UsageError(f"the key file {path} cannot be read: {error.strerror}") from None
-    with os.fdopen(number, "rb") as file:
-        if _HAS_MODES:
-            _check_private(path, os.fstat(number))
-        return key_of_text(file.read(KEY_LINE + 1), f"the key file {path}")
+    try:
+        _check_private(path, os.fstat(number))
+        return key_of_text(os.read(number, KEY_LINE + 1), f"the key file {path}")
+    finally:
+        os.close(number)
 
 
 def write_key(path: Path, key: DeviceKey) -> None:
@@ -56,6 +59,8 @@ def write_key(path: Path, key: DeviceKey) -> None:
 def _check_private(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"the key file {path} is no file")
+    if sys.platform == "win32":
+        return  # no modes: the folder of the user's settings is the user's alone
     if status.st_uid != os.getuid():
         raise UsageError(f"the key file {path} is another user's: copy it, and chmod 600 the copy")
     if status.st_mode & 0o077:
