@@ -21,7 +21,7 @@ from road_bench import (
     start,
 )
 
-from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, UsageError
+from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, Uncertain, UsageError
 from firmware_bridge.families.itp.wire import Bolus
 from firmware_bridge.families.scs.wire import Renew
 from firmware_bridge.families.table import CATALOGUE, connect, stop_at_once
@@ -40,6 +40,7 @@ from firmware_bridge.protocol.messages import (
     Prove,
     Read,
     Refused,
+    Reply,
     SealedEnvelope,
     Stage,
     Stop,
@@ -268,6 +269,44 @@ async def test_a_stop_needs_no_key_of_the_host() -> None:
         sample, problem = await stop_at_once(bench.new_link(), None, "flow", settings)
         assert (sample.state, sample.delivering) == ("halted", False)
         assert isinstance(problem, UsageError), "it could not be recorded"
+
+
+async def test_a_stop_that_a_forger_confirms_is_not_confirmed() -> None:
+    """He keeps the stop for himself and answers it, and the questions after it, unsealed."""
+    async with road("pump", sealed=True) as bench:
+        pump = await bench.pump()
+        await apply(pump)
+        await pump.close()
+        those = between(bench)
+        safe = (await _statuses(bench))[-1]
+
+        def forge(body: bytes) -> bytes | None:
+            request = plain(body)
+            if isinstance(request, Stop):
+                those[-1].answer(body, Stopped())
+            elif isinstance(request, AskStatus):
+                those[-1].answer(body, safe)
+            else:
+                return body
+            return None
+
+        def wrap(link: Link) -> Link:
+            those.append(Between(link))
+            return _with(those[-1], forge)
+
+        bench.wrap = wrap
+        with pytest.raises(Uncertain, match="somebody is on the line"):
+            await stop_at_once(bench.new_link(), None, "flow", bench.settings())
+        assert bench.link.count(Stop) == 1
+
+
+async def _statuses(bench: Road) -> list[Reply]:
+    """What the pump of another bench says once its flow has been halted."""
+    async with road("pump", sealed=False) as other:
+        pump = await other.pump()
+        await apply(pump)
+        await pump.stop("flow")
+        return [await pump.session.query(AskStatus(), Reply)]
 
 
 # --- somebody between ----------------------------------------------------------------------------
