@@ -15,8 +15,10 @@ from benchmarks.harness import pin
 from firmware_bridge.clock import RealClock
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.table import connect
+from firmware_bridge.key_file import write_key
 from firmware_bridge.links.serial_link import SerialLink
 from firmware_bridge.links.url import parse_url
+from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.settings import JournalPlace, Settings
 from safety.alarms import Alarm
 from safety.journal import Anchor, FileDisk
@@ -35,17 +37,22 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def stimulator_process(folder: Path) -> Iterator[str]:
+def stimulator_process(folder: Path, key: DeviceKey | None = None) -> Iterator[str]:
     """The URL of a simulated stimulator behind a pty; see `stimulator_process_at`."""
-    with stimulator_process_at(f"pty:{folder / 'port'}") as url:
+    options: list[str] = []
+    if key is not None:
+        write_key(folder / "key", key)
+        options = ["--key", str(folder / "key")]
+    name = "port" if key is None else "sealed"
+    with stimulator_process_at(f"pty:{folder / name}", *options) as url:
         yield url
 
 
 @contextmanager
-def stimulator_process_at(listen: str) -> Iterator[str]:
+def stimulator_process_at(listen: str, *options: str) -> Iterator[str]:
     """The URL of a simulated stimulator on the core beside ours; it ends with the context."""
     command = [sys.executable, "-m", "firmware_bridge.simulator", "stimulator"]
-    command += ["--listen", listen, "--until-parent-ends"]
+    command += ["--listen", listen, "--until-parent-ends", *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -96,13 +103,17 @@ class RecordingDisk(FileDisk):
 
 @asynccontextmanager
 async def controlled(
-    link: SerialLink, disk: FileDisk, anchor: Path
+    link: SerialLink, disk: FileDisk, anchor: Path, key: DeviceKey | None = None
 ) -> AsyncIterator[StimulatorController]:
-    """A controller of the stimulator behind a link; the device is made safe at the end."""
+    """A controller of the stimulator behind a link; the device is made safe at the end.
+
+    With a ``key`` the conversation is sealed.
+    """
     clock = RealClock()
     place = JournalPlace(disk, Anchor(anchor))
+    settings = Settings(clock, lambda serial: place, complain, key_of=lambda serial: key)
     try:
-        controller = await connect(link, None, Settings(clock, lambda serial: place, complain))
+        controller = await connect(link, None, settings)
         assert isinstance(controller, StimulatorController)
         try:
             yield controller

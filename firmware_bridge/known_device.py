@@ -74,6 +74,7 @@ class KnownDevice(ABC):
 
     async def begin(self) -> None:
         """Opens the journal of this serial number and a session; asks after unsettled intents."""
+        self.session.seal_with(self._settings.key_of(self.identity.serial))
         place = self._settings.journal_of(self.identity.serial)
         opened = await self._clock.offload(
             lambda: open_journal(place.disk, place.anchor, place.states)

@@ -12,6 +12,11 @@ SAFE_STATE_POLLS = 50
 SAFE_STATE_POLL_S = 0.1
 
 
+def shows_safe_state(sample: Sample, depth: StopDepth) -> bool:
+    """Whether a status is what a stop of this depth leads to."""
+    return sample.safe and not (depth == "flow" and sample.delivering)
+
+
 async def bring_to_safe_state(
     session: Session, sample_of: Callable[[Reply], Sample], depth: StopDepth
 ) -> Sample:
@@ -24,7 +29,7 @@ async def bring_to_safe_state(
         await session.lower(Stop(depth))
         for _ in range(SAFE_STATE_POLLS):
             sample = sample_of(await session.query(AskStatus(), Reply))
-            if sample.safe and not (depth == "flow" and sample.delivering):
+            if shows_safe_state(sample, depth):
                 return sample
             await asyncio.sleep(SAFE_STATE_POLL_S)
     except (LinkError, DeviceFault) as error:

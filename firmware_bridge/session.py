@@ -1,31 +1,34 @@
-"""One conversation with one device: the only place that writes to a link.
+"""One conversation with one device: who is there, sessions, what is repeated, and therapy.
 
 Requests carry a sequence number that the reply echoes; several may be under way at once. Queries
 are repeated on silence. Therapy is written once, only against a Clearance and after the last look
 (a Renewal only while a cleared output is live); when its reply is lost the device is asked what
 became of the id. Stop is written at once, whatever else is under way.
+
+With a device's key every frame is sealed but those that open a session, and a stop wherever a
+sealed one might not be understood (`host_seal`). Without one nothing is: there is no way between.
 """
 
 import asyncio
 import secrets
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
 
-from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, LinkLost, NeuraxisError
+from device_profiles.errors import DeviceFault, LinkError, LinkLost
 from device_profiles.errors import Refused as RefusedBySafety
-from device_profiles.quantities import Milliseconds
 from firmware_bridge.driver import Driver, Procedure, Step
+from firmware_bridge.exchange import REPLY_TIMEOUT as REPLY_TIMEOUT
+from firmware_bridge.exchange import Exchange, R, is_forgotten
+from firmware_bridge.exchange import LinkCounts as LinkCounts
+from firmware_bridge.host_seal import Draw, HostSeal, NotProved
 from firmware_bridge.links.base import Link
-from firmware_bridge.pace import Pace, Turn
-from firmware_bridge.protocol.frames import FrameDecoder, decode_frame, encode_frame
+from firmware_bridge.pace import Turn
 from firmware_bridge.protocol.messages import (
     PROTOCOL_VERSION,
     AskOutcome,
+    AskStatus,
     Catalogue,
+    Challenged,
     DeEscalation,
-    Envelope,
     Identify,
     Identity,
     Message,
@@ -33,50 +36,24 @@ from firmware_bridge.protocol.messages import (
     Open,
     Opened,
     OutcomeOf,
+    Proved,
     Query,
     Refused,
     Renewal,
     Reply,
     TherapyRequest,
 )
+from firmware_bridge.protocol.seal import (
+    DeviceKey,
+    SealedLine,
+)
+from firmware_bridge.result import Result as Result
+from firmware_bridge.result import settlement as settlement
 from safety.clearance import Clearance, ClearanceError
-from safety.events import Outcome
 from safety.outputs import Output
 
-R = TypeVar("R", bound=Reply)
-Tap = Callable[[bool, bytes], None]
-"""Hears every byte as it goes over the line; the first argument says whether it was sent."""
-
-REPLY_TIMEOUT = Milliseconds(500)
-"""How long a reply may take before it counts as lost; link time, never scaled."""
 ATTEMPTS = 3
 STOP_ATTEMPTS = 10
-FRAMES_KEPT = 8
-
-
-@dataclass(slots=True)
-class LinkCounts:
-    """What went over the line; for telemetry and error reports."""
-
-    sent: int = 0
-    received: int = 0
-    damaged: int = 0
-    alien: int = 0
-    timeouts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a procedure, and the device's evidence for it."""
-
-    outcome: Outcome
-    evidence: str
-    settled_by_asking: bool = False
-    intent_id: int = 0
-    count: OutcomeOf | None = None
-    """The device's own answer about the id, where it was asked and had acted on it."""
-    error: NeuraxisError | None = None
-    """What to raise, where the outcome alone does not say it."""
 
 
 def random_session() -> int:
@@ -84,27 +61,24 @@ def random_session() -> int:
     return secrets.randbelow(0xFFFF_FFFF) + 1
 
 
-class Session:
-    """A conversation over an unopened link; `connect` opens it and identifies the device."""
+class Session(Exchange):
+    """A conversation over an unopened link; `connect` opens it and identifies the device.
+
+    With a ``key`` it is sealed; ``draw`` gives random bytes.
+    """
 
     def __init__(
-        self, link: Link, catalogue: Catalogue, new_session: Callable[[], int] = random_session
+        self,
+        link: Link,
+        catalogue: Catalogue,
+        new_session: Callable[[], int] = random_session,
+        key: DeviceKey | None = None,
+        draw: Draw = secrets.token_bytes,
     ) -> None:
-        self.counts = LinkCounts()
-        self.taps: list[Tap] = []
-        """Whoever watches the line; a tap must not raise."""
-        self._link = link
-        self._catalogue = catalogue
+        super().__init__(link, catalogue, key, draw)
         self._new_session = new_session
-        self._session = 0
-        self._serial: str | None = None
-        self._sequence = 0
-        self._pace = Pace(link)
-        self._waiting: dict[int, asyncio.Future[Reply | None]] = {}
-        self._decoder = FrameDecoder()
-        self._damaged_before = 0
-        self._broken: LinkError | None = None
-        self._recent: deque[tuple[str, bytes]] = deque(maxlen=FRAMES_KEPT)
+        self._identity: Identity | None = None
+        self._opening = asyncio.Lock()
         self._therapy_turn = asyncio.Lock()
         self._live: Clearance | None = None
         self._lowerings = 0
@@ -113,16 +87,6 @@ class Session:
     def lowerings(self) -> int:
         """How many stops and lowerings this session has sent: each voids what was asked before."""
         return self._lowerings
-
-    @property
-    def url(self) -> str:
-        """The link's URL."""
-        return self._link.url
-
-    @property
-    def broken(self) -> LinkError | None:
-        """Why the link is gone, or ``None`` while it stands."""
-        return self._broken
 
     async def connect(self) -> Identity:
         """Opens the link and asks who is there; nothing else is sent. Raises LinkError."""
@@ -138,7 +102,7 @@ class Session:
                 f"{self.url}: {identity.serial} speaks protocol {identity.protocol}, this host "
                 f"speaks {PROTOCOL_VERSION}; nothing was sent but the question who it is"
             )
-        self._serial = identity.serial
+        self._identity = identity
         return identity
 
     async def replace(self, link: Link) -> Identity:
@@ -150,10 +114,7 @@ class Session:
         self._abandon(LinkLost(f"{self.url} was replaced"))
         await self._link.close()
         self.end_live()
-        self._link, self._pace, self._session = link, Pace(link), 0
-        self._damaged_before = self.counts.damaged
-        self._decoder = FrameDecoder()
-        self._broken = None
+        self._begin_anew(link)
         try:
             return await self.connect()
         except BaseException as error:
@@ -164,19 +125,63 @@ class Session:
         """Opens a session: frames of earlier conversations are refused from here on.
 
         On a line on which one was open before, the device is asked who it is once more (SR-25): a
-        plug may have been moved meanwhile. Raises DeviceFault when another one answers.
+        plug may have been moved meanwhile. Raises DeviceFault when another one answers, or one
+        that does not prove that it holds the key.
         """
-        if self._session and self._serial is not None:
-            again = await self._ask(Identify(), Identity)
-            if again.serial != self._serial:
-                raise DeviceFault(
-                    f"{self.url}: {again.serial} answers where {self._serial} was: nothing more "
-                    "was sent but the question who it is; connect again"
-                )
-        fresh = self._new_session()
-        await self._ask(Open(fresh), Opened)
-        # Not sooner: a lowering that overtakes it has to carry the number that the device knows.
-        self._session = fresh
+        async with self._opening:
+            if self._seal is None:
+                if self._session:
+                    await self._identify_again()
+                fresh = self._new_session()
+                await self._ask(Open(fresh), Opened)
+            else:
+                self._seal.line = await self._shake_hands(self._seal)
+                self._seal.watch = None
+                fresh = self._seal.line.session
+            # Not sooner: a lowering that overtakes it has to carry the number the device knows.
+            self._session = fresh
+
+    async def _identify_again(self) -> None:
+        """Raises DeviceFault unless the device is the one that answered at first."""
+        known, again = self._identity, await self._ask(Identify(), Identity)
+        if known is not None and again.serial != known.serial:
+            raise DeviceFault(
+                f"{self.url}: {again.serial} answers where {known.serial} was: nothing more "
+                "was sent but the question who it is; connect again"
+            )
+        self._identity = again
+
+    async def _shake_hands(self, seal: HostSeal) -> SealedLine:
+        """Both ends prove that they hold the key; raises DeviceFault."""
+        if self._session or self._identity is None:
+            await self._identify_again()
+        assert self._identity is not None
+        asked = seal.ask(self._new_session())
+        told = await self._ask(asked, Challenged)
+        try:
+            proof, line = seal.answer(self._identity, asked, told)
+        except NotProved:
+            raise DeviceFault(
+                f"{self.url}: what answers as {self._identity.serial} does not prove that it holds "
+                "that device's key: another key was provisioned, or somebody is between. Nothing "
+                "was asked of it; look at the line, then provision the key again at the bench"
+            ) from None
+        seal.opening = True
+        try:
+            await self._ask(proof, Proved)
+        finally:
+            seal.opening = False
+        return line
+
+    async def _see_again(self, forgotten: SealedLine | None) -> None:
+        """A session to see the device's status in, once it has forgotten ours.
+
+        Nothing else is asked in it: what was planned for the old one needs a new connect.
+        """
+        async with self._opening:
+            seal = self._seal
+            if seal is not None and forgotten in (seal.watch, seal.line):
+                seal.watch = await self._shake_hands(seal)
 
     async def close(self) -> None:
         """Closes the link; whoever still waits for a reply hears that it is gone."""
@@ -191,10 +196,14 @@ class Session:
 
     async def _ask(self, request: Message, expected: type[R], who: Turn = Turn.QUERY) -> R:
         """An exchange that may be repeated, since doing it twice is doing it once."""
+        is_look = isinstance(request, AskStatus) and self._seal is not None
         for _ in range(ATTEMPTS):
             await self._pace.turn(who)
+            line = self._line_for(request)
             reply = await self._exchange(request)
-            if reply is not None:
+            if reply is not None and is_look and is_forgotten(reply):
+                await self._see_again(line)
+            elif reply is not None:
                 return self._checked(request, reply, expected)
         raise self._silence(request)
 
@@ -208,11 +217,11 @@ class Session:
         """
         self._lowerings += 1
         answer: Reply | None = None
-        for _ in range(STOP_ATTEMPTS):
-            reply = await self._exchange(request)
+        for attempt in range(STOP_ATTEMPTS):
+            reply = await self._exchange(request, again=attempt > 0)
             if reply is None:
                 continue
-            if not (isinstance(reply, Refused) and reply.code == "wrong-session"):
+            if not is_forgotten(reply):
                 return reply
             answer = reply  # a session is just being opened anew: the next one carries its number
         if answer is not None:
@@ -297,7 +306,7 @@ class Session:
         try:
             reply = await self._exchange(
                 step.request,
-                last_look=lambda frame: self._last_look(frame, intent_id, judged, driver),
+                last_look=lambda body: self._last_look(body, intent_id, judged, driver),
             )
         except LinkLost as error:
             if step.prepares is not None:
@@ -306,7 +315,7 @@ class Session:
             return Result("UNCERTAIN", str(error))
         if reply == step.proof:
             return Result("delivered", f"the device answered {type(reply).__name__}")
-        if isinstance(reply, Refused) and reply.code != "wrong-session":
+        if isinstance(reply, Refused) and not is_forgotten(reply):
             refused = Result("refused", f"the device refused: {reply.code}, {reply.detail}")
             if step.prepares is not None:
                 return refused
@@ -319,11 +328,11 @@ class Session:
         return await self._settle(clearance.intent_id)
 
     def _last_look(
-        self, frame: bytes, intent_id: int, judged: tuple[Output, ...], driver: Driver
+        self, body: bytes, intent_id: int, judged: tuple[Output, ...], driver: Driver
     ) -> None:
         """Decodes the very bytes about to leave; raises ClearanceError if they say otherwise."""
         try:
-            message = self._catalogue.decode(decode_frame(frame[:-1]) or b"").message
+            message = self._catalogue.decode(body).message
             is_judged = (
                 isinstance(message, TherapyRequest)
                 and getattr(message, "id", intent_id) == intent_id
@@ -343,124 +352,3 @@ class Session:
         except (LinkError, DeviceFault) as error:
             return Result("UNCERTAIN", f"the reply was lost, and asking failed too: {error}")
         return settlement(answer)
-
-    # --- the exchange ------------------------------------------------------------------------
-
-    async def _exchange(
-        self, request: Message, last_look: Callable[[bytes], None] | None = None
-    ) -> Reply | None:
-        """Writes one frame once and at once; its reply, or ``None`` on silence. Raises LinkLost.
-
-        Whoever is not urgent has waited for its turn just before.
-        """
-        if self._broken is not None:
-            raise LinkLost(str(self._broken)) from self._broken
-        self._sequence = sequence = self._sequence % 0xFFFF_FFFF + 1
-        frame = encode_frame(self._catalogue.encode(Envelope(self._session, sequence, request)))
-        if last_look is not None:
-            last_look(frame)
-        loop = asyncio.get_running_loop()
-        self._recent.append((">", frame))
-        for tap in self.taps:
-            tap(True, frame)
-        self._link.write(frame)
-        self._pace.wrote(len(frame))
-        self.counts.sent += 1
-        future: asyncio.Future[Reply | None] = loop.create_future()
-        self._waiting[sequence] = future
-        timer = loop.call_later(REPLY_TIMEOUT / 1_000, self._give_up, sequence)
-        try:
-            return await future
-        finally:
-            timer.cancel()
-            del self._waiting[sequence]
-
-    def _give_up(self, sequence: int) -> None:
-        future = self._waiting.get(sequence)
-        if future is not None and not future.done():
-            self.counts.timeouts += 1
-            future.set_result(None)
-
-    # --- Receiver ----------------------------------------------------------------------------
-
-    def received(self, data: bytes) -> None:
-        """Takes bytes from the link; a reply that nobody waits for is counted and dropped."""
-        for tap in self.taps:
-            tap(False, data)
-        for body in self._decoder.feed(data):
-            try:
-                envelope = self._catalogue.decode(body)
-            except MessageError:
-                self.counts.alien += 1
-                continue
-            self._recent.append(("<", body))
-            future = self._waiting.get(envelope.sequence)
-            message = envelope.message
-            if (
-                future is None
-                or future.done()
-                or not isinstance(message, Reply)
-                or envelope.session != self._session
-            ):
-                self.counts.alien += 1
-                continue
-            self.counts.received += 1
-            if envelope.sequence == self._sequence:
-                self._pace.answered()
-            future.set_result(message)
-        counts = self._decoder.counts
-        self.counts.damaged = self._damaged_before + counts.damaged + counts.oversized
-
-    def lost(self, error: LinkError) -> None:
-        """Learns that the link is gone."""
-        self._abandon(error)
-
-    def _abandon(self, error: LinkError) -> None:
-        if self._broken is None:
-            self._broken = error
-        self._pace.end()
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(LinkLost(str(error)))
-
-    def _checked(self, request: Message, reply: Reply, expected: type[R]) -> R:
-        if isinstance(reply, expected):
-            return reply
-        asked = type(request).__name__
-        if isinstance(reply, Refused) and reply.code == "wrong-session":
-            raise DeviceFault(
-                f"{self.url}: the device no longer knows this conversation: it has restarted, or "
-                "another program has opened one. Connect again; its program is read back first"
-            )
-        if isinstance(reply, Refused):
-            raise DeviceFault(f"{self.url}: refused {asked}: {reply.code}, {reply.detail}")
-        raise DeviceFault(f"{self.url}: answered {asked} with {type(reply).__name__}")
-
-    def _silence(self, request: Message) -> DeviceSilent:
-        frames = "; ".join(f"{way} {data.hex()}" for way, data in self._recent) or "none"
-        return DeviceSilent(
-            f"{self.url} does not answer ({type(request).__name__} was sent and "
-            f"{REPLY_TIMEOUT} ms awaited each time). Check that it is powered, that the port and "
-            f"the baud rate are right and that no other program uses it. Last frames: {frames}"
-        )
-
-
-def settlement(answer: OutcomeOf) -> Result:
-    """What the device's own memory of an id proves."""
-    if answer.state in ("executed", "running", "interrupted"):
-        amount = f", {answer.delivered} nL so far" if answer.delivered else ""
-        return Result(
-            "delivered",
-            f"the reply was lost; asked, the device says: {answer.state}{amount}",
-            settled_by_asking=True,
-            count=answer,
-        )
-    if answer.state == "unknown":
-        text = (
-            "the request was lost on the way; asked, the device never saw it: nothing was changed"
-        )
-        return Result(
-            "refused", text, settled_by_asking=True, error=DeviceSilent(f"{text}; try again")
-        )
-    text = "the reply was lost; asked, the device says: it refused it"
-    return Result("refused", text, settled_by_asking=True)

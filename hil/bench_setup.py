@@ -97,7 +97,8 @@ class Bench:
                 url = parse_url(text)
                 own_journal = url.scheme != "sim"
                 places = Places(
-                    platformdirs.user_state_path("neuraxis") if own_journal else self._folder
+                    platformdirs.user_state_path("neuraxis") if own_journal else self._folder,
+                    keys=platformdirs.user_config_path("neuraxis") / "keys",
                 )
                 yield text, partial(own, url, places, self._time.clock, alarms.append)
 

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from firmware_bridge.simulator.faults import describe_faults
-from hil.commands import alarms, bench, device, files, journal, mri, therapy
+from hil.commands import alarms, bench, device, files, journal, keys, mri, therapy
 from hil.commands.options import DISCLAIMER
 from hil.commands.shell import errors
 from hil.exit_codes import DONE, INTERNAL_ERROR
@@ -65,6 +65,7 @@ for command in (
 ):
     app.command()(command)
 app.command(epilog="\b\n" + describe_faults())(bench.simulate)
+app.add_typer(keys.keys_app, name="keys")
 app.add_typer(journal.journal_app, name="journal")
 app.add_typer(files.schema_app, name="schema")
 app.add_typer(mri.mri_app, name="mri")

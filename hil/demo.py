@@ -55,8 +55,9 @@ class Demo:
         width = shutil.get_terminal_size().columns if terminal else WIDTH
         self._environment = {
             **os.environ,
-            # Nothing of the demo's may reach the journals and locks of the person's own devices.
+            # Nothing of the demo's may reach journals, locks and keys of the person's own devices.
             "XDG_STATE_HOME": str(folder / "state"),
+            "XDG_CONFIG_HOME": str(folder / "config"),
             "COLUMNS": str(width),
             **({"FORCE_COLOR": "1"} if terminal else {}),
         }

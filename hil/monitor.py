@@ -1,11 +1,12 @@
 """The monitor: a process of its own beside an owner, with one power: it can stop the device.
 
 ``python -m hil.monitor FD`` is started by `hil.monitor_process` with one end of a socket pair. It
-sees every byte of the owner's line, reads the journal's file beside its writer, and judges both by
-itself. On evidence of too much it asks the owner to stop; an owner that does not answer, hangs or
-dies is ended, and the monitor stops the device over a line of its own. It cannot start anything:
-no gate is in this process. It shares host, kernel and clock with the owner; a product would need
-another processor. It needs Unix sockets and process groups: Linux and macOS.
+sees every frame of the owner's line, sealed ones as what they say, reads the journal's file beside
+its writer, and judges both by itself. On evidence of too much it asks the owner to stop; an owner
+that does not answer, hangs or dies is ended, and the monitor stops the device over a line of its
+own. It cannot start anything: no gate is in this process, and no key. It shares host, kernel and
+clock with the owner; a product would need another processor. It needs Unix sockets and process
+groups: Linux and macOS.
 """
 
 import json

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 
 from pydantic import TypeAdapter
 
@@ -16,6 +17,7 @@ from firmware_bridge.links.url import DeviceUrl, parse_url
 from firmware_bridge.protocol.messages import StopDepth
 from firmware_bridge.settings import JournalPlace, Settings
 from hil.exit_codes import DONE
+from hil.keys import key_source
 from hil.places import OwnerRecord, Places
 from hil.requests import MAX_LINE, Answer, Door, stopped_sentence
 from safety.alarms import Alarm
@@ -36,7 +38,9 @@ async def own(
             settings = _locked(stack, url, places, clock, sound)
         except OSError as error:
             raise UsageError(f"the state folder cannot be written: {error}") from error
-        controller = await connect(open_link(url, clock), url.serial, settings)
+        link = open_link(url, clock)
+        settings = replace(settings, key_of=key_source(url, link, places.keys))
+        controller = await connect(link, url.serial, settings)
         stack.push_async_callback(controller.close)
         await _take_in_notes(controller, places)
         if hasattr(asyncio, "start_unix_server"):
@@ -108,6 +112,7 @@ async def stop_without_owner(
         with suppress(OSError):
             settings = _locked(stack, url, places, clock, sound)
         link = open_link(url, clock)
+        settings = replace(settings, key_of=key_source(url, link, places.keys))
         sample, failure = await stop_at_once(link, url.serial, depth, settings)
     text = stopped_sentence(sample)
     if failure is not None:

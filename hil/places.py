@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from device_profiles.errors import OwnerError
 from firmware_bridge.links.url import DeviceUrl
 from firmware_bridge.settings import JournalPlace
+from hil.keys import KeyStore
 from hil.monitor_line import HOLDER
 from safety.journal import Anchor, FileDisk, StateFile
 
@@ -38,9 +39,11 @@ class OwnerRecord:
 class Places:
     """The user's state folder; nobody else may read it."""
 
-    def __init__(self, root: Path, journal: Path | None = None) -> None:
+    def __init__(self, root: Path, journal: Path | None = None, keys: Path | None = None) -> None:
         self._root = root
         self._journal = journal
+        self.keys = KeyStore(keys or root / "keys")
+        """The keys of devices; they lie with the user's settings, apart from what changes."""
 
     def _folder(self, name: str) -> Path:
         folder = self._root / name

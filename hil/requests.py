@@ -275,6 +275,7 @@ async def _status(controller: AnyController) -> Answer:
             "serial": controller.identity.serial,
             "model": controller.identity.model,
             "url": controller.session.url,
+            "sealed": controller.session.sealed,
             "patient": state.patient,
             "state": sample.state,
             "delivering": sample.delivering,

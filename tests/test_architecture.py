@@ -33,10 +33,10 @@ def violations(search: Search, *folders: str) -> list[str]:
     return [found for path, text in sources(*folders) for found in search(path, text)]
 
 
-# --- only the session writes to a link (SR-10) ---------------------------------------------------
+# --- only the exchange writes to a link (SR-10) ---------------------------------------------------
 
 WRITERS = ("firmware_bridge/links/", "firmware_bridge/simulator/")
-SESSION = "firmware_bridge/session.py"
+EXCHANGE = "firmware_bridge/exchange.py"
 PORTS = re.compile(r"link|port|serial|usb|device|transport|endpoint|socket|sock", re.IGNORECASE)
 
 
@@ -56,7 +56,7 @@ def writes_to_a_link(path: str, text: str) -> list[str]:
         last = receiver.rsplit(".", 1)[-1].partition("(")[0]
         if PORTS.search(last) or last in links:
             found.append(f"{path}:{node.lineno}: {receiver}.{node.func.attr}()")
-    if path == SESSION:
+    if path == EXCHANGE:
         return [one for one in found if "self._link.write()" not in one]
     return found
 
@@ -89,7 +89,7 @@ def test_only_the_session_writes_to_a_link() -> None:
 @pytest.mark.requirement("SR-10")
 @pytest.mark.fault("F53")
 def test_the_session_writes_therapy_at_one_place() -> None:
-    text = (ROOT / SESSION).read_text("utf-8")
+    text = (ROOT / EXCHANGE).read_text("utf-8")
     assert text.count("self._link.write(") == 1
 
 
@@ -113,8 +113,8 @@ def test_a_planted_write_is_found(planted: str, path: str) -> None:
 
 
 def test_a_second_way_out_of_the_session_is_found() -> None:
-    planted = "class Session:\n    def f(self):\n        self._link.send(b'')"
-    assert writes_to_a_link(SESSION, planted)
+    planted = "class Exchange:\n    def f(self):\n        self._link.send(b'')"
+    assert writes_to_a_link(EXCHANGE, planted)
 
 
 # --- only the gate makes a Clearance, only the journal a Receipt (SR-10) -------------------------

@@ -76,7 +76,10 @@ def targets(rows: list[Row]) -> list[tuple[str, float | None]]:
 
 @pytest.mark.real_clock
 def test_a_query_is_measured_against_the_same_bytes_through_pyserial() -> None:
-    assert targets(query.measure(rounds=1, calls=5)) == [("a", 1.5), ("a", 2.0)]
+    assert targets(query.measure(rounds=1, calls=5)) == [
+        *[("a", 1.5), ("a", 2.0)],
+        *[("a", 1.5), ("a", 2.0)],
+    ]
 
 
 @pytest.mark.real_clock
@@ -86,7 +89,7 @@ def test_b_therapy_is_measured_against_its_queries_and_one_durable_write() -> No
 
 @pytest.mark.real_clock
 def test_c_frames_are_measured_against_bare_cbor() -> None:
-    assert targets(codec.measure(rounds=1, calls=5)) == [("c", 3.0), ("c", None)]
+    assert targets(codec.measure(rounds=1, calls=5)) == [("c", 3.0), ("c", None), ("c", None)]
 
 
 @pytest.mark.real_clock

@@ -1,7 +1,8 @@
 """What the firmware of every simulated device has in common: sessions, staging, ids, log.
 
 The session rule (SR-20, SR-27): requests of another session are refused, except Identify,
-AskStatus and Stop. A session and what was staged in it are lost at each start of the device.
+AskStatus and Stop. A session and what was staged in it are lost at each start of the device. Which
+session is open, and what of it must be sealed, is `conversation.py`.
 
 The rule of ids (SR-20): each therapy command with an id is remembered with its content and
 outcome in non-volatile memory. The same id with the same content is answered again without
@@ -17,6 +18,8 @@ import cbor2
 from pydantic import Field
 
 from firmware_bridge.families.body import Body, Stored
+from firmware_bridge.families.conversation import Conversation
+from firmware_bridge.families.conversation import Refusal as Refusal
 from firmware_bridge.protocol.blob import digest_of
 from firmware_bridge.protocol.messages import (
     PROTOCOL_VERSION,
@@ -34,9 +37,12 @@ from firmware_bridge.protocol.messages import (
     MessageError,
     Open,
     Opened,
+    OpenSealed,
     OutcomeOf,
     OutcomeState,
     ProgramRead,
+    Prove,
+    Proved,
     Read,
     Refused,
     Reply,
@@ -50,16 +56,6 @@ from firmware_bridge.protocol.messages import (
 OUTCOMES_KEPT = 256
 EVENTS_KEPT = 256
 _EVENT_TEXT_MAX = 120
-_DETAIL_MAX = 200
-
-
-class Refusal(Exception):
-    """The firmware does nothing and says why."""
-
-    def __init__(self, code: ErrorCode, detail: str) -> None:
-        super().__init__(detail)
-        self.code: ErrorCode = code
-        self.detail = detail[:_DETAIL_MAX]
 
 
 class StoredOutcome(Stored):
@@ -115,13 +111,19 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
     MODEL: ClassVar[str]
     SLOTS: ClassVar[int]
 
-    def __init__(self, identity: DeviceIdentity, memory: MemoryT, body: BodyT) -> None:
+    def __init__(
+        self,
+        identity: DeviceIdentity,
+        memory: MemoryT,
+        body: BodyT,
+        conversation: Conversation | None = None,
+    ) -> None:
         self.identity = identity
+        self.conversation = conversation or Conversation()
         self.memory = memory
         self.body = body
         self.outbox: list[Envelope] = []
         self.changed = True
-        self._session: int | None = None
         self._staged: dict[int, bytes] = {}
         memory.boot += 1
         self.log(f"start {memory.boot}")
@@ -172,8 +174,8 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
             self.reply(envelope, reply)
 
     def reply(self, envelope: Envelope, reply: Reply) -> None:
-        """Puts a reply to a request into the outbox."""
-        self.outbox.append(Envelope(envelope.session, envelope.sequence, reply))
+        """Puts a reply into the outbox; it is sealed if its request was."""
+        self.outbox.append(envelope._replace(message=reply))
 
     def _answer(self, envelope: Envelope) -> Reply | None:
         request = envelope.message
@@ -187,11 +189,16 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
         if isinstance(request, Identify):
             return self._identity()
         if isinstance(request, Open):
-            self._session = request.session
+            self.conversation.open(request)
             self._staged.clear()
             return Opened()
-        if envelope.session != self._session:
-            raise Refusal("wrong-session", "the request is not of the open session")
+        if isinstance(request, OpenSealed):
+            return self.conversation.challenge(request, self._identity())
+        if isinstance(request, Prove):
+            if self.conversation.prove(request):
+                self._staged.clear()
+            return Proved()
+        self.conversation.check(envelope)
         if isinstance(request, Read):
             return self._read(request)
         if isinstance(request, Stage):
@@ -355,7 +362,7 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
 
     # --- identity and log ----------------------------------------------------------------------
 
-    def _identity(self) -> Reply:
+    def _identity(self) -> Identity:
         return Identity(
             protocol=PROTOCOL_VERSION,
             family=self.FAMILY,

@@ -16,7 +16,7 @@ from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.scs.driver import StimulatorDriver, stimulator_sample
 from firmware_bridge.links.base import Link
 from firmware_bridge.protocol.messages import Catalogue, Identity, Reply, StopDepth
-from firmware_bridge.safe_state import bring_to_safe_state
+from firmware_bridge.safe_state import bring_to_safe_state, shows_safe_state
 from firmware_bridge.session import Session
 from firmware_bridge.settings import Settings
 
@@ -114,6 +114,8 @@ async def stop_at_once(
             await _record_stop(family, session, identity, settings, depth, confirmed=False)
             raise
         failure = await _record_stop(family, session, identity, settings, depth, confirmed=True)
+    if isinstance(failure, Uncertain):
+        raise failure
     return sample, failure
 
 
@@ -131,7 +133,15 @@ async def _record_stop(
         controller = family.controller(session, identity, settings)
         try:
             await controller.begin()
-            await controller.note_stop(depth, confirmed=confirmed)
+            # What confirmed it came unsealed: anybody on the line could have said it.
+            seen = await controller.sample() if session.sealed and confirmed else None
+            is_safe = seen is None or shows_safe_state(seen, depth)
+            await controller.note_stop(depth, confirmed=confirmed and is_safe)
+            if seen is not None and not is_safe:
+                return Uncertain(
+                    f"{identity.serial} seemed to have stopped, but its sealed status says that it "
+                    f"is {seen.state}: somebody is on the line. Take the device off by hand"
+                )
         finally:
             await controller.close()
     except (NeuraxisError, OSError) as error:

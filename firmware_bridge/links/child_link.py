@@ -1,6 +1,8 @@
 """`sim://`: the bundled simulator as a child process, spoken to over loopback.
 
-The child's standard input is a pipe that nobody writes to: its end tells the child that this
+The child's standard input is a pipe. Its first line is the key that was made for this run: nobody
+else can read it there, as they could in a command line or an environment. Then nobody writes to it
+any more, and its end tells the child that this
 process has closed the link or died, however it died. The child then lives until its lease has
 ended, as a real device would. It gets no signal of this terminal, so that Ctrl-C reaches the
 host alone, which then stops the device in its own way.
@@ -13,12 +15,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from typing import IO
 
 from device_profiles.errors import LinkError, LinkLost, UsageError
 from firmware_bridge.links.base import Receiver
 from firmware_bridge.links.tcp_link import TcpLink
 from firmware_bridge.links.url import DeviceUrl, parse_url
+from firmware_bridge.protocol.seal import KEY_BYTES, DeviceKey
 
 START_TIMEOUT_S = 20.0
 EXIT_PATIENCE_S = 10.0
@@ -27,7 +31,12 @@ LAST_WORDS = 2_000
 """Bytes of the child's standard error that an error message repeats."""
 
 
-def simulator_command(url: DeviceUrl) -> list[str]:
+def new_key() -> DeviceKey:
+    """A key that nobody has had before."""
+    return DeviceKey(secrets.token_bytes(KEY_BYTES))
+
+
+def simulator_command(url: DeviceUrl, *, sealed: bool = True) -> list[str]:
     """The command line of the simulator that a ``sim://`` URL asks for.
 
     Each is a device of its own, new from the factory: without ``?serial=`` it gets a serial
@@ -35,6 +44,7 @@ def simulator_command(url: DeviceUrl) -> list[str]:
     """
     command = [sys.executable, "-m", "firmware_bridge.simulator", url.family]
     command += ["--listen", "tcp:127.0.0.1:0", "--until-parent-ends"]
+    command += ["--key-on-stdin"] if sealed else []
     for option, value in (
         ("--serial-number", url.serial or f"SIM-{secrets.token_hex(3).upper()}"),
         ("--seed", url.seed),
@@ -45,14 +55,25 @@ def simulator_command(url: DeviceUrl) -> list[str]:
     return command
 
 
+def _hand_over(child: "subprocess.Popen[bytes]", key: DeviceKey) -> None:
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):  # it has ended already, and will be found so
+        child.stdin.write(key.secret.hex().encode("ascii") + b"\n")
+        child.stdin.flush()
+
+
 class ChildLink(TcpLink):
     """A simulator of one's own, started by `open`."""
 
     REMEDY = "The simulated device ended: connect again to start a new one."
 
-    def __init__(self, url: DeviceUrl, command: list[str] | None = None) -> None:
+    def __init__(
+        self, url: DeviceUrl, command: list[str] | None = None, key: DeviceKey | None = None
+    ) -> None:
         super().__init__(url.text, "127.0.0.1", 0)
         self._command = command or simulator_command(url)
+        self.key = new_key() if command is None else key
+        """The key that the device gets; ``None``: the command asks for none."""
         self._child: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
         self._exited = asyncio.Event()
@@ -109,6 +130,8 @@ class ChildLink(TcpLink):
                 f"{error.strerror or error}. Check the Python installation."
             ) from error
         self._child = child
+        if self.key is not None:
+            _hand_over(child, self.key)
         loop = asyncio.get_running_loop()
         threading.Thread(
             target=self._wait_for_exit, args=(child, loop), name=f"wait {self.url}", daemon=True

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -32,7 +32,8 @@ class DeviceUrl:
     ``port`` is a serial port's path or name; ``host`` and ``tcp_port`` belong to ``tcp`` and
     ``rfc2217``; ``vendor`` and ``product`` to ``usb``; ``family`` (``stimulator`` or ``pump``),
     ``seed`` and ``speed`` to ``sim``. Fields of other schemes keep their defaults. ``serial`` is
-    the serial number of the device that must answer; ``None`` takes any.
+    the serial number of the device that must answer; ``None`` takes any. ``unsealed``: a person
+    has asked for a conversation that nothing authenticates.
     """
 
     text: str
@@ -47,6 +48,7 @@ class DeviceUrl:
     family: str = ""
     seed: int | None = None
     speed: int | None = None
+    unsealed: bool = False
 
     @property
     def address(self) -> str:
@@ -73,7 +75,11 @@ def parse_url(text: str) -> DeviceUrl:
     address, _, query = rest.partition("?")
     parameters = _parameters(text, scheme, query, has_query="?" in rest)
     serial = parameters.pop("serial", None)
-    return _PARSERS[scheme](text, address, serial, parameters)
+    unsealed = parameters.pop("unsealed", "no")
+    if unsealed not in ("yes", "no"):
+        raise _wrong(text, f"unsealed is {unsealed!r}, not yes or no", EXAMPLES[scheme])
+    parsed = _PARSERS[scheme](text, address, serial, parameters)
+    return replace(parsed, unsealed=unsealed == "yes")
 
 
 def serial_url(port: str) -> str:
@@ -153,10 +159,10 @@ _PARSERS: dict[Scheme, Callable[[str, str, str | None, dict[str, str]], DeviceUr
 }
 
 _ALLOWED: dict[Scheme, tuple[str, ...]] = {
-    "serial": ("serial", "baud"),
-    "usb": ("serial",),
-    "tcp": ("serial",),
-    "rfc2217": ("serial", "baud"),
+    "serial": ("serial", "unsealed", "baud"),
+    "usb": ("serial", "unsealed"),
+    "tcp": ("serial", "unsealed"),
+    "rfc2217": ("serial", "unsealed", "baud"),
     "sim": ("serial", "seed", "speed"),
 }
 

@@ -45,6 +45,8 @@ U32 = Annotated[int, Field(ge=0, le=0xFFFF_FFFF)]
 U64 = Annotated[int, Field(ge=0, le=0xFFFF_FFFF_FFFF_FFFF)]
 CommandId = Annotated[int, Field(ge=1, le=0xFFFF_FFFF_FFFF_FFFF)]
 SessionId = Annotated[int, Field(ge=1, le=0xFFFF_FFFF)]
+Nonce = Annotated[bytes, Field(min_length=16, max_length=16)]
+Proof = Annotated[bytes, Field(min_length=32, max_length=32)]
 Digest = Annotated[bytes, Field(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 Blob = Annotated[bytes, Field(max_length=2_048)]
 ShortText = Annotated[str, Field(max_length=64)]
@@ -137,7 +139,7 @@ class Identity(Reply):
 
 @message
 class Open(Handshake):
-    """Opens a session: from now on requests of any other session are refused."""
+    """Opens an unsealed session, on a device without a key; requests of any other are refused."""
 
     KIND: ClassVar[int] = 0x02
     session: SessionId
@@ -148,6 +150,40 @@ class Opened(Reply):
     """The session is open; what was staged before is gone."""
 
     KIND: ClassVar[int] = 0x82
+
+
+@message
+class OpenSealed(Handshake):
+    """Asks a device to prove that it holds its key; what is open stays so until `Prove`."""
+
+    KIND: ClassVar[int] = 0x0A
+    session: SessionId
+    nonce: Nonce
+
+
+@message
+class Challenged(Reply):
+    """The device's proof over both nonces, and its own nonce for the host to prove itself."""
+
+    KIND: ClassVar[int] = 0x8A
+    nonce: Nonce
+    proof: Proof
+
+
+@message
+class Prove(Handshake):
+    """The host's proof: the sealed session is open from here on, and no other is."""
+
+    KIND: ClassVar[int] = 0x0B
+    session: SessionId
+    proof: Proof
+
+
+@message
+class Proved(Reply):
+    """The sealed session is open; what was staged before is gone."""
+
+    KIND: ClassVar[int] = 0x8B
 
 
 # --- programs --------------------------------------------------------------------------------
@@ -306,6 +342,9 @@ ErrorCode = Literal[
     "id-reused",
     "busy",
     "lease-ended",
+    "unsealed",
+    "no-key",
+    "not-proved",
 ]
 
 
@@ -323,6 +362,10 @@ COMMON_MESSAGES: tuple[type[Message], ...] = (
     Identity,
     Open,
     Opened,
+    OpenSealed,
+    Challenged,
+    Prove,
+    Proved,
     Read,
     ProgramRead,
     Stage,
@@ -349,6 +392,12 @@ class Envelope(NamedTuple):
     session: int
     sequence: int
     message: Message
+
+
+class SealedEnvelope(Envelope):
+    """An envelope that came, or is to leave, in a sealed frame."""
+
+    __slots__ = ()
 
 
 class Catalogue:

@@ -7,7 +7,8 @@ the physics, the schedule and the truth live. Therapy time stands still while no
 Whatever must survive is saved before a reply leaves or the truth shows its effect (see `memory`).
 """
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 
 import cbor2
 
@@ -20,7 +21,9 @@ from firmware_bridge.protocol.messages import (
     ProgramRead,
     Read,
     Refused,
+    SealedEnvelope,
 )
+from firmware_bridge.protocol.seal import DeviceKey, OtherSession, is_sealed
 from firmware_bridge.simulator.families import MachineKind, Setup
 from firmware_bridge.simulator.faults import FAULTS, LATE_REPLY_MS, FaultPlan, PlannedFault
 from firmware_bridge.simulator.memory import Memory, MemoryInRam
@@ -32,7 +35,10 @@ _REFUSED_DETAIL = 200
 
 
 class SimulatedDevice:
-    """A stimulator or a pump at the end of a line."""
+    """A stimulator or a pump at the end of a line.
+
+    ``key_of`` gives the key of its serial number; without one it seals nothing.
+    """
 
     def __init__(
         self,
@@ -46,11 +52,13 @@ class SimulatedDevice:
         memory: Memory | None = None,
         truth: Truth | None = None,
         faults: Sequence[PlannedFault] = (),
+        key_of: Callable[[str], DeviceKey | None] = lambda _: None,
+        draw: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.truth = truth or NoTruth()
         self._memory = memory or MemoryInRam()
         saved = self._memory.load()
-        setup = Setup(self.truth, wall_ms, serial, speed, seed, error_ppm, saved)
+        setup = Setup(self.truth, wall_ms, serial, speed, seed, error_ppm, saved, key_of, draw)
         try:
             self.machine = kind.make(setup)
         except MessageError as error:
@@ -144,10 +152,8 @@ class SimulatedDevice:
     def _take(self, body: bytes) -> None:
         if self._silent:
             return
-        try:
-            envelope = self._kind.catalogue.decode(body)
-        except MessageError as error:
-            self._answer_nonsense(body, str(error))
+        envelope = self._read(body)
+        if envelope is None:
             return
         request = self._kind.requests.get(type(envelope.message), "")
         faults = [*self._plan.on_request(request), *self._for_next_request]
@@ -169,7 +175,31 @@ class SimulatedDevice:
                 self._strike(fault)
         self._post()
 
-    def _answer_nonsense(self, body: bytes, reason: str) -> None:
+    def _read(self, body: bytes) -> Envelope | None:
+        """The request in a body, sealed or not; ``None`` for one that is dropped or answered."""
+        if not is_sealed(body):
+            return self._decoded(body, Envelope)
+        firmware = self.machine.firmware
+        try:
+            opened = firmware.conversation.unseal(body)
+        except OtherSession as other:
+            refused = Refused("wrong-session", "this was sealed for a session that is not open")
+            self._say(Envelope(other.session, other.counter, refused))
+            return None
+        if opened is not None:
+            return self._decoded(opened, SealedEnvelope)
+        if firmware.conversation.counts.total == 1:
+            firmware.log("dropped a frame that was altered, forged or replayed")
+        return None
+
+    def _decoded(self, body: bytes, kind: type[Envelope]) -> Envelope | None:
+        try:
+            return kind(*self._kind.catalogue.decode(body))
+        except MessageError as error:
+            self._answer_nonsense(body, str(error), kind)
+            return None
+
+    def _answer_nonsense(self, body: bytes, reason: str, kind: type[Envelope]) -> None:
         """Refuses a body that is no message, if it tells at least what to answer to."""
         try:
             parts = cbor2.loads(body)
@@ -178,8 +208,11 @@ class SimulatedDevice:
             return
         if all(type(n) is int and 0 <= n <= 0xFFFF_FFFF for n in (session, sequence)):
             refused = Refused("bad-message", reason[:_REFUSED_DETAIL])
-            self.machine.firmware.outbox.append(Envelope(session, sequence, refused))
-            self._post()
+            self._say(kind(session, sequence, refused))
+
+    def _say(self, reply: Envelope) -> None:
+        self.machine.firmware.outbox.append(reply)
+        self._post()
 
     def _altered(self, reply: Envelope) -> Envelope:
         read = reply.message
@@ -216,10 +249,11 @@ class SimulatedDevice:
                 self.machine.firmware.changed = True
 
     def _send(self, envelope: Envelope) -> None:
-        frame = encode_frame(self._kind.catalogue.encode(envelope))
+        body = self._encoded(envelope)
         faults = self._reply_faults.pop((envelope.session, envelope.sequence), [])
-        if self.unplugged or self._silent or "drop_reply" in faults:
+        if body is None or self.unplugged or self._silent or "drop_reply" in faults:
             return
+        frame = encode_frame(body)
         due = self._link_ms + (LATE_REPLY_MS if "delay_reply" in faults else 0)
         if "corrupt_reply" in faults:
             frame = frame[:1] + bytes([frame[1] ^ 1]) + frame[2:]
@@ -227,6 +261,13 @@ class SimulatedDevice:
             frame = frame[: len(frame) // 2]
         copies = 2 if "duplicate_reply" in faults else 1
         self._line.extend([(due, frame)] * copies)
+
+    def _encoded(self, envelope: Envelope) -> bytes | None:
+        """The body of a reply, sealed if its request was; ``None`` once its session has ended."""
+        body = self._kind.catalogue.encode(envelope)
+        if not isinstance(envelope, SealedEnvelope):
+            return body
+        return self.machine.firmware.conversation.seal(envelope.session, body)
 
     # --- time ----------------------------------------------------------------------------------
 

@@ -4,14 +4,17 @@ A machine is a body with its firmware, and all that the device around it need no
 family: how to restore it, to restart it, to break it.
 """
 
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 from device_profiles.errors import UsageError
 from firmware_bridge.families.body import Truth
+from firmware_bridge.families.conversation import Conversation
 from firmware_bridge.families.firmware import DeviceIdentity, Firmware
 from firmware_bridge.families.itp import firmware as itp_firmware
 from firmware_bridge.families.itp import physics as itp_physics
@@ -29,10 +32,13 @@ from firmware_bridge.protocol.messages import (
     Identify,
     Message,
     Open,
+    OpenSealed,
+    Prove,
     Read,
     Stage,
     Stop,
 )
+from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.simulator.faults import PlannedFault
 from firmware_bridge.simulator.memory import DeviceState, parse_state
 from firmware_bridge.simulator.truth import TruthReplayed
@@ -47,7 +53,11 @@ _MISCOUNT_NL = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a machine is made of; ``wall_ms`` is the birth of a device that has no state yet."""
+    """What a machine is made of; ``wall_ms`` is the birth of a device that has no state yet.
+
+    ``key_of`` gives the key of a serial number, ``None`` for a device that seals nothing; ``draw``
+    gives random bytes.
+    """
 
     truth: Truth
     wall_ms: int
@@ -56,6 +66,8 @@ class Setup:
     seed: int = 0
     error_ppm: int = 0
     saved: str | None = None
+    key_of: Callable[[str], DeviceKey | None] = lambda _: None
+    draw: Callable[[int], bytes] = secrets.token_bytes
 
 
 class Machine(ABC):
@@ -64,6 +76,8 @@ class Machine(ABC):
     identity: DeviceIdentity
     serial: str
     firmware: Firmware[Any, Any]
+    converse: Callable[[], Conversation]
+    """A conversation that has just begun, as a start of the device finds it."""
 
     def restart(self) -> None:
         """Power is lost and comes back: only non-volatile memory and the body remain."""
@@ -124,11 +138,12 @@ class StimulatorMachine(Machine):
         )
         self.body.forget_contacts(physics.live)
         self.identity = _identity(self.serial, setup.speed, born_ms)
+        self.converse = partial(Conversation, setup.key_of(self.serial), setup.draw)
         self._boot(memory)
 
     def _boot(self, memory: scs_firmware.StimulatorMemory) -> None:
         self.firmware: scs_firmware.StimulatorFirmware = scs_firmware.StimulatorFirmware(
-            self.identity, memory, self.body
+            self.identity, memory, self.body, self.converse()
         )
 
     @property
@@ -209,11 +224,12 @@ class PumpMachine(Machine):
         self.body.advance(horizon_ms)
         self.body.truth = setup.truth
         self.identity = _identity(self.serial, setup.speed, born_ms)
+        self.converse = partial(Conversation, setup.key_of(self.serial), setup.draw)
         self._boot(memory)
 
     def _boot(self, memory: itp_firmware.PumpMemory) -> None:
         self.firmware: itp_firmware.PumpFirmware = itp_firmware.PumpFirmware(
-            self.identity, memory, self.body
+            self.identity, memory, self.body, self.converse()
         )
 
     @property
@@ -286,6 +302,8 @@ def _identity(serial: str, speed: int, born_ms: int) -> DeviceIdentity:
 _COMMON_REQUESTS: Mapping[type[Message], str] = {
     Identify: "identify",
     Open: "open",
+    OpenSealed: "open",
+    Prove: "prove",
     Read: "read",
     Stage: "stage",
     Commit: "commit",

@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from device_profiles.errors import UsageError
 from firmware_bridge.clock import Clock
+from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import machine_kind
 from firmware_bridge.simulator.faults import PlannedFault, read_faults
@@ -28,7 +29,8 @@ MAX_SPEED = 1_000_000
 class SimulatorOptions:
     """What ``neuraxis simulate`` can be told; ``family`` is ``stimulator`` or ``pump``.
 
-    ``error_ppm`` is the error of a pump's strokes. With ``until_parent_ends`` the end of standard
+    ``error_ppm`` is the error of a pump's strokes. ``key_of`` gives the key of the serial number it
+    turns out to have; ``None``: it seals nothing. With ``until_parent_ends`` the end of standard
     input ends the simulator, as soon as its device is quiet.
     """
 
@@ -42,6 +44,7 @@ class SimulatorOptions:
     faults: Path | None = None
     error_ppm: int = 0
     until_parent_ends: bool = False
+    key_of: Callable[[str], DeviceKey | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ def make_device(options: SimulatorOptions, clock: Clock) -> SimulatedDevice:
         memory=MemoryFile(options.state) if options.state is not None else None,
         truth=TruthFile(options.truth) if options.truth is not None else None,
         faults=faults,
+        key_of=options.key_of,
     )
 
 

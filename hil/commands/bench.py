@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from device_profiles.errors import UsageError
 from firmware_bridge.clock import RealClock
+from firmware_bridge.key_file import read_key
 from firmware_bridge.links.discovery import discover
+from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.simulator.ports import LISTEN_FORMS
 from firmware_bridge.simulator.run import Listening, SimulatorOptions, run_simulator
 from hil.commands.options import Format, FormatOption
@@ -80,22 +83,41 @@ def simulate(
     faults: Annotated[
         Path | None, typer.Option("--faults", metavar="FILE", help="What goes wrong, and when.")
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="Its key. Default: yours for it, or a new one."),
+    ] = None,
+    unsealed: Annotated[
+        bool, typer.Option("--unsealed", help="Without a key, as a board in bring-up.")
+    ] = False,
 ) -> None:
     """Simulate a device until Ctrl-C.
 
     Physics, firmware and faults, behind a port of its own. Prints one line of JSON when the
-    device can be reached.
+    device can be reached. Its key is kept in your store of keys, so that other commands reach it.
     """
+
+    def keys(serial: str) -> DeviceKey | None:
+        store = places(None).keys
+        if unsealed:
+            return None
+        if key is not None:
+            return store.keep(serial, read_key(key))
+        return store.find(serial) or store.make(serial)
 
     async def main() -> None:
         clock = RealClock()
-        options = SimulatorOptions(family, listen, serial_number, state, truth, seed, speed, faults)
+        options = SimulatorOptions(
+            family, listen, serial_number, state, truth, seed, speed, faults, key_of=keys
+        )
         try:
             await run_simulator(options, clock, _announce)
         finally:
             clock.close()
 
     def work() -> int:
+        if unsealed and key is not None:
+            raise UsageError("a device with --key is no --unsealed one")
         asyncio.run(main())
         return DONE
 

@@ -21,7 +21,6 @@ from device_profiles.errors import (
 )
 from device_profiles.notation import parse_current, parse_duration, parse_mass
 from firmware_bridge.clock import RealClock
-from firmware_bridge.links.url import parse_url
 from hil.alarm_board import AlarmsRequest, highest_in_words
 from hil.commands.options import (
     A_DAY,
@@ -37,6 +36,7 @@ from hil.commands.options import (
 )
 from hil.commands.shell import (
     asks_a_person,
+    device_url,
     errors,
     fail,
     interruptible,
@@ -47,6 +47,7 @@ from hil.commands.shell import (
     tell,
 )
 from hil.exit_codes import DONE, REFUSED, code_of, severest
+from hil.keys import UNSEALED
 from hil.live_view import TerminalDisplay
 from hil.owner import find_owner, own, stop_without_owner
 from hil.places import OwnerRecord, Places
@@ -125,7 +126,7 @@ async def _answer(
     where: Places,
     clock: RealClock,
 ) -> Answer:
-    url = None if device is None else parse_url(device)
+    url = None if device is None else device_url(device)
     try:
         if isinstance(request, StopRequest) and url is None and len(where.owners()) > 1:
             return await _stop_all(where.owners(), request)
@@ -168,6 +169,7 @@ def _show_status(answer: Answer) -> None:
     rows = {
         "model": data["model"],
         "url": data["url"],
+        "line": "sealed" if data["sealed"] else UNSEALED,
         "patient": data["patient"] or "none",
         **data["values"],
         "alarms": ", ".join(data["alarms"]) or "none",

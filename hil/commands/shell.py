@@ -19,18 +19,29 @@ from device_profiles.diagnostics import Finding
 from device_profiles.errors import NeuraxisError, Refused, UsageError
 from device_profiles.notation_grammar import NotationError
 from firmware_bridge.clock import RealClock
+from firmware_bridge.links.url import DeviceUrl, parse_url
 from hil.check import finding_as_json
 from hil.commands.options import Format
 from hil.exit_codes import DONE, SEVERITY, code_of, leaves
 from hil.interrupt import run_interruptible
+from hil.keys import UNSEALED
 from hil.places import Places
 
 T = TypeVar("T")
 
 
 def places(journal: Path | None) -> Places:
-    """The user's state folder."""
-    return Places(platformdirs.user_state_path("neuraxis"), journal)
+    """The user's state folder and keys."""
+    settings = platformdirs.user_config_path("neuraxis")
+    return Places(platformdirs.user_state_path("neuraxis"), journal, settings / "keys")
+
+
+def device_url(text: str) -> DeviceUrl:
+    """The URL that a person gave; where it asks for an unsealed line, that is said aloud."""
+    url = parse_url(text)
+    if url.unsealed:
+        errors().print(Text(f"{url}: {UNSEALED}."))
+    return url
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ from firmware_bridge.clock import RealClock
 from firmware_bridge.controller import Plan
 from firmware_bridge.families.table import AnyController
 from firmware_bridge.links.factory import open_link
-from firmware_bridge.links.url import parse_url
 from firmware_bridge.reconnect import Dialling, Ended, Reconnection, Reconnector, Waiting
 from hil.check import Check
 from hil.commands.files import readable
@@ -36,6 +35,7 @@ from hil.commands.options import (
 )
 from hil.commands.shell import (
     asks_a_person,
+    device_url,
     errors,
     interruptible,
     notation,
@@ -68,7 +68,7 @@ def plan(
 
     async def main(clock: RealClock) -> int:
         display = TerminalDisplay(errors(), as_json=False)
-        async with own(parse_url(device), places(journal), clock, display.sound) as controller:
+        async with own(device_url(device), places(journal), clock, display.sound) as controller:
             made = await plan_for(controller, checked)
         _show_plan(made, checked, form)
         return REFUSED if made.verdict != "accepted" else DONE
@@ -113,7 +113,7 @@ def apply(
     async def main(clock: RealClock) -> int:
         display = TerminalDisplay(errors(), as_json=False)
         passed = override_from(override, reason, second, valid_for)
-        async with own(parse_url(device), places(journal), clock, display.sound) as controller:
+        async with own(device_url(device), places(journal), clock, display.sound) as controller:
             digest = confirm
             if digest is None:
                 made = await plan_for(controller, checked)
@@ -203,7 +203,7 @@ def run(
         shown = PublishedDisplay(telemetry, display, clock)
         patience = None if reconnect is None else notation(parse_duration, reconnect, "--reconnect")
         seconds = None if duration is None else notation(parse_duration, duration, "--for")
-        url = parse_url(device or _simulator_for(checked))
+        url = device_url(device or _simulator_for(checked))
 
         async def restore(controller: AnyController, lost: LinkError) -> None:
             assert patience is not None, "nobody asked for it"
@@ -223,7 +223,6 @@ def run(
         where = places(journal)
         if form is Format.TEXT:
             console.print(Text(DISCLAIMER))
-
         try:
             async with (
                 monitor_process() as guard,

@@ -45,7 +45,7 @@ def test_what_is_understood(text: str, expected: dict[str, object]) -> None:
         ("serial://dev/ttyUSB0", "three slashes; write serial:///dev/ttyUSB0"),
         ("serial:///dev/ttyUSB0?baud=fast", "baud is 'fast'"),
         ("serial:///dev/ttyUSB0?baud=1", "from 50 to"),
-        ("serial:///dev/ttyUSB0?speed=2", "no parameter 'speed'; it takes serial, baud"),
+        ("serial:///dev/ttyUSB0?speed=2", "no parameter 'speed'; it takes serial, unsealed, baud"),
         ("usb://1209", "no pair of a vendor and a product"),
         ("usb://1209:1", "four hexadecimal digits"),
         ("tcp://host", "not HOST:PORT"),

@@ -1,11 +1,15 @@
 """`docs/protocol.md` is true: its tables are the code's, its vectors run, its session replays."""
 
 import dataclasses
+import hmac
 import re
 import zlib
+from itertools import pairwise
 from typing import Any
 
+import cbor2
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from protocol_document import (
     PATH,
     Block,
@@ -14,6 +18,13 @@ from protocol_document import (
     described_fields,
     from_diagnostic,
     sections,
+)
+from renew_protocol_vectors import (
+    NEVER_SEALED,
+    handshake_bytes,
+    renewed,
+    sealed_session,
+    vector_bytes,
 )
 
 from firmware_bridge.families.itp import wire as itp
@@ -161,6 +172,81 @@ def test_the_worked_session_replays_on_the_simulator() -> None:
             assert envelope[:2] == asked[:2]
             answer = b""
     assert answer == b""
+
+
+# --- sealing -----------------------------------------------------------------------------------
+
+
+def test_the_handshake_of_the_document_is_that_of_the_code() -> None:
+    (block,) = blocks("handshake")
+    values = block.values()
+    assert {name: values[name] for name in handshake_bytes()} == handshake_bytes()
+
+
+def test_the_handshake_of_the_document_is_computed_here_from_the_standards_alone() -> None:
+    """HMAC and HKDF (RFC 5869) by hand: a stranger needs nothing of ours to come to this."""
+    (block,) = blocks("handshake")
+    values = block.values()
+
+    def raw(name: str) -> bytes:
+        return bytes.fromhex(values[name])
+
+    key, salt = raw("key"), raw("host nonce") + raw("device nonce")
+    for end in ("host", "device"):
+        assert hmac.digest(key, raw(f"{end} transcript"), "sha256") == raw(f"{end} proof")
+        label, about, session, ours, theirs = cbor2.loads(raw(f"{end} transcript"))
+        assert label == f"neuraxis 2 proof of the {end}"
+        identity = from_diagnostic(values["identity"])
+        assert about == [value for name, value in identity.items() if name != "boot"]
+        assert (session, ours + theirs) == (int(values["session"]), salt)
+    secret = hmac.digest(salt, key, "sha256")
+    info, block_one = raw("keys transcript"), b""
+    block_one = hmac.digest(secret, info + b"\x01", "sha256")
+    block_two = hmac.digest(secret, block_one + info + b"\x02", "sha256")
+    assert (block_one, block_two) == (raw("host key"), raw("device key"))
+
+
+@pytest.mark.parametrize("block", VECTORS, ids=lambda block: f"line-{block.line}")
+def test_sealed_vectors_hold_their_message_and_are_sealed_to_their_bytes(block: Block) -> None:
+    values = block.values()
+    cls = next(cls for cls in ALL_MESSAGES if cls.__name__ == values["message"])
+    if issubclass(cls, NEVER_SEALED):
+        assert "sealed" not in values
+        return
+    assert vector_bytes(block)["sealed"] == values["sealed"]
+    frame = bytes.fromhex(values["sealed"])
+    body = decode_frame(frame[:-1])
+    assert body is not None
+    session, counter, ciphertext = cbor2.loads(body)
+    (handshake,) = blocks("handshake")
+    end, direction = ("device", 2) if issubclass(cls, Reply) else ("host", 1)
+    key = bytes.fromhex(handshake.values()[f"{end} key"])
+    nonce = direction.to_bytes(4, "big") + counter.to_bytes(8, "big")
+    head = body[: len(body) - len(ciphertext)]
+    plain = ChaCha20Poly1305(key).decrypt(nonce, ciphertext, head)
+    envelope = CATALOGUES[values["family"]].decode(plain)
+    assert envelope.session == session == int(handshake.values()["session"])
+    assert envelope.sequence == counter == int(values["sequence"])
+    assert envelope.message == cls(**from_diagnostic(values["fields"]))
+
+
+def test_the_worked_sealed_session_replays_on_the_simulator() -> None:
+    (block,) = blocks("sealed-session")
+    assert sealed_session(block) == block.lines
+    answers = {
+        line.partition(": ")[2][:2] for line in block.lines if line.split(" ms ")[-1][:4] == "devi"
+    }
+    assert len(answers) > 1, "some are sealed, some are not"
+    silent = [
+        line
+        for line, after in pairwise([*block.lines, "#"])
+        if " ms host: " in line and after.startswith("#")
+    ]
+    assert len(silent) == 1, "the replayed frame, and no other, is met with silence"
+
+
+def test_the_document_would_not_be_written_otherwise() -> None:
+    assert renewed(PATH.read_text("utf-8")) == PATH.read_text("utf-8")
 
 
 def test_error_codes_and_version_are_those_of_the_code() -> None:

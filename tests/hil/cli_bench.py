@@ -22,6 +22,7 @@ from typing import Any
 from typer.testing import CliRunner
 
 from hil.cli import app
+from hil.keys import KeyStore
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STIMULATION = EXAMPLES / "stimulation.yaml"
@@ -178,8 +179,10 @@ class Simulator:
         serial: str = "",
         tcp: bool = False,
         speed: int = 1,
+        sealed: bool = True,
     ) -> None:
         self.serial = serial or ("SCS-A" if family == "stimulator" else "ITP-A")
+        self._sealed = sealed
         self._base = folder / self.serial.lower()
         self._family, self._tcp, self._speed = family, tcp, speed
         self._faults = faults
@@ -198,6 +201,8 @@ class Simulator:
         args = [self._family, "--listen", listen, "--serial-number", self.serial]
         args += ["--state", f"{base}.state", "--truth", f"{base}.truth"]
         args += ["--speed", str(self._speed), "--faults", f"{base}.faults"]
+        if self._sealed:
+            args += ["--key", str(key_of(self.serial))]
         out = base.with_suffix(".sim")
         with out.open("wb") as stream, base.with_suffix(".simerr").open("wb") as errors:
             self._child = subprocess.Popen(
@@ -250,9 +255,10 @@ def simulator(
     serial: str = "",
     tcp: bool = False,
     speed: int = 1,
+    sealed: bool = True,
 ) -> Iterator[Simulator]:
     """A simulated device for the time of a test or module."""
-    device = Simulator(folder, family, *faults, serial=serial, tcp=tcp, speed=speed)
+    device = Simulator(folder, family, *faults, serial=serial, tcp=tcp, speed=speed, sealed=sealed)
     try:
         yield device
     finally:
@@ -279,6 +285,19 @@ def apply(file: Path, url: str, *options: str) -> Answer:
 def journal_of(serial: str) -> Path:
     """The default journal of a serial number, where the README says it is."""
     return Path(os.environ["XDG_STATE_HOME"]) / "neuraxis" / "journals" / f"{serial}.journal"
+
+
+def key_store() -> KeyStore:
+    """The user's store of keys."""
+    return KeyStore(Path(os.environ["XDG_CONFIG_HOME"]) / "neuraxis" / "keys")
+
+
+def key_of(serial: str) -> Path:
+    """The file of a serial number's key in the user's store, made when it is first asked for."""
+    store = key_store()
+    if store.find(serial) is None:
+        store.make(serial)
+    return store.path_of(serial)
 
 
 def whole(journal: Path) -> bool:

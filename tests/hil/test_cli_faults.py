@@ -15,6 +15,7 @@ from cli_bench import (
     highest,
     is_silent,
     journal_of,
+    key_store,
     process,
     simulator,
     until,
@@ -187,6 +188,8 @@ def test_a_device_that_holds_another_hosts_program_can_be_planned_and_applied(
 @pytest.mark.fault("F47")
 def test_a_device_that_was_swapped_after_the_plan_is_not_programmed(tmp_path: Path) -> None:
     with simulator(tmp_path, "stimulator", "at: identify 2, fault: wrong_serial") as device:
+        store = key_store()
+        store.keep("SCS-A-OTHER", store.key_of("SCS-A"))
         digest = digest_of(STIMULATION, device.url)
         refused = cli("apply", STIMULATION, "--device", device.url, "--confirm", digest)
         assert refused.code == 3

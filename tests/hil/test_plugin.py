@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cli_bench import key_of
 
 import hil.bench_setup  # stays imported, so that the runs inside these tests share its classes
 from device_profiles.errors import DeviceFault, LinkError, LinkLost, Refused, UsageError
@@ -372,6 +373,7 @@ def test_pytest_starts_without_the_weight_of_neuraxis() -> None:
 def simulator(family: str, truth: Path) -> Iterator[str]:
     """A simulator as a process of its own; its URL. It lives as long as its device flows."""
     listen = ["--listen", "tcp:127.0.0.1:0", "--truth", str(truth), "--until-parent-ends"]
+    listen += ["--key", str(key_of("SCS-0001" if family == "stimulator" else "ITP-0001"))]
     process = subprocess.Popen(
         [sys.executable, "-m", "firmware_bridge.simulator", family, *listen],
         stdin=subprocess.PIPE,

@@ -6,6 +6,7 @@ close in order, or die.
 
 import asyncio
 import itertools
+import os
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -35,7 +36,25 @@ from firmware_bridge.families.scs.driver import outputs_of
 from firmware_bridge.families.table import CATALOGUE, AnyController, connect
 from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
-from firmware_bridge.protocol.messages import Envelope, Message
+from firmware_bridge.protocol.messages import (
+    Challenged,
+    Envelope,
+    Identity,
+    Message,
+    MessageError,
+    Open,
+    OpenSealed,
+    Prove,
+    SealedEnvelope,
+)
+from firmware_bridge.protocol.seal import (
+    DeviceKey,
+    Handshake,
+    SealedLine,
+    SealError,
+    is_sealed,
+    sealed_parts,
+)
 from firmware_bridge.session import Result
 from firmware_bridge.settings import JournalPlace, Settings
 from firmware_bridge.simulator.device import SimulatedDevice
@@ -65,6 +84,21 @@ BOLUS_NL = 5_000
 BASAL_NL_PER_DAY = 240_000
 
 T = TypeVar("T")
+
+KEY = DeviceKey(bytes(range(32)))
+"""The key of every device of this bench."""
+
+
+class Switch:
+    """Whether `road` makes sealed devices where nothing else says it: NEURAXIS_ROAD=sealed does."""
+
+    sealed = os.environ.get("NEURAXIS_ROAD") == "sealed"
+
+
+@pytest.fixture(params=["unsealed", "sealed"], autouse=True)
+def both_lines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test of a module that imports this runs on both kinds of line."""
+    monkeypatch.setattr(Switch, "sealed", request.param == "sealed")
 
 
 # --- the files -----------------------------------------------------------------------------------
@@ -163,12 +197,55 @@ class MemoryAnchor(Anchor):
         """It is there as long as the test is."""
 
 
+class Ear:
+    """Understands a device's line from outside, both ways, for it holds the device's key.
+
+    It follows every handshake and keeps the keys of every session it has heard being opened.
+    """
+
+    def __init__(self) -> None:
+        self._identity: Identity | None = None
+        self._asked: OpenSealed | None = None
+        self._lines: dict[int, list[SealedLine]] = {}
+
+    def read(self, body: bytes) -> Envelope | None:
+        """What a body says; ``None`` if it says nothing that can be understood."""
+        try:
+            if not is_sealed(body):
+                envelope = CATALOGUE.decode(body)
+                self._follow(envelope.message)
+                return envelope
+            session, _, _ = sealed_parts(body)
+        except (MessageError, SealError):
+            return None
+        for line in self._lines.get(session, ()):
+            try:
+                return SealedEnvelope(*CATALOGUE.decode(line.look(body)))
+            except SealError:
+                continue
+        return None
+
+    def _follow(self, message: Message) -> None:
+        match message:
+            case Identity():
+                self._identity = message
+            case OpenSealed():
+                self._asked = message
+            case Challenged() if self._asked is not None and self._identity is not None:
+                asked = self._asked
+                said = Handshake(self._identity, asked.session, asked.nonce, message.nonce)
+                lines = self._lines.setdefault(asked.session, [])
+                lines += [said.line(KEY, "host"), said.line(KEY, "device")]
+
+
 class SpyLink(Link):
     """Any link, watched: what was written to it, with doors for a test to interfere."""
 
-    def __init__(self, inner: Link) -> None:
+    def __init__(self, inner: Link, ear: Ear, device: "WatchedDevice") -> None:
         self.url = inner.url
         self.inner = inner
+        self._ear, self._device = ear, device
+        self._replies = FrameDecoder()
         self.written: list[bytes] = []
         self.before_write: Callable[[Message], object] = lambda _: None
         """Called with each request before it is handed on; may raise."""
@@ -179,10 +256,17 @@ class SpyLink(Link):
 
     async def open(self, receiver: Receiver) -> None:
         self.receiver = receiver
-        await self.inner.open(receiver)
+        self.lost = receiver.lost
+        await self.inner.open(self)
+
+    def received(self, data: bytes) -> None:
+        for body in self._replies.feed(data):
+            self._ear.read(body)
+        assert self.receiver is not None
+        self.receiver.received(data)
 
     def write(self, data: bytes) -> None:
-        (envelope,) = envelopes(data)
+        (envelope,) = self._read(data)
         self.before_write(envelope.message)
         self.written.append(data)
         if not self.swallow(envelope.message):
@@ -195,7 +279,11 @@ class SpyLink(Link):
     @property
     def sent(self) -> list[Envelope]:
         """Every request that was written."""
-        return envelopes(b"".join(self.written))
+        return self._read(b"".join(self.written))
+
+    def _read(self, data: bytes) -> list[Envelope]:
+        found = [self._ear.read(body) for body in FrameDecoder().feed(data)]
+        return [envelope for envelope in found if envelope is not None]
 
     @property
     def requests(self) -> list[Message]:
@@ -205,9 +293,16 @@ class SpyLink(Link):
         return sum(isinstance(request, kind) for request in self.requests)
 
     def says(self, session: int, sequence: int, message: Message) -> None:
-        """Bytes that come from the device's side although no device sent them."""
+        """Bytes that come from the device's side although no firmware sent them.
+
+        In a sealed session the device itself seals them: it is not an attacker that errs here.
+        """
         assert self.receiver is not None
-        self.receiver.received(frame(session, sequence, message))
+        data = frame(session, sequence, message)
+        line = self._device.machine.firmware.conversation._line
+        if line is not None and session:
+            data = encode_frame(line.seal(CATALOGUE.encode(Envelope(session, sequence, message))))
+        self.receiver.received(data)
 
 
 def frame(session: int, sequence: int, message: Message) -> bytes:
@@ -224,11 +319,18 @@ class WatchedDevice(SimulatedDevice):
     def __init__(self, name: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(MACHINES[name], *args, **kwargs)
         self.received: list[Envelope] = []
-        self._ear = FrameDecoder()
+        self.ear = Ear()
+        self._ears = FrameDecoder(), FrameDecoder()
 
     def receive(self, data: bytes, link_ms: int) -> bytes:
-        self.received += [CATALOGUE.decode(body) for body in self._ear.feed(data)]
-        return super().receive(data, link_ms)
+        requests, replies = self._ears
+        for body in requests.feed(data):
+            envelope = self.ear.read(body)
+            self.received += [envelope] if envelope is not None else []
+        said = super().receive(data, link_ms)
+        for body in replies.feed(said):
+            self.ear.read(body)
+        return said
 
     def names(self) -> list[str]:
         """What faults files call the requests received so far."""
@@ -274,6 +376,8 @@ class Road:
     last_id: int = 0
     wrap: Callable[[Link], Link] = lambda link: link
     """Puts something between the spy and the device."""
+    key: DeviceKey | None = None
+    """What new hosts hold; ``None``: they speak unsealed."""
     _parsed: tuple[bytes, tuple[Event, ...]] = (b"", ())
 
     @property
@@ -287,6 +391,7 @@ class Road:
             lambda serial: JournalPlace(self.disk, self.anchor),
             self.alarms.append,
             self._new_id,
+            lambda serial: self.key,
         )
 
     def _new_id(self) -> int:
@@ -294,7 +399,8 @@ class Road:
         return self.last_id
 
     def new_link(self) -> SpyLink:
-        self.links.append(SpyLink(self.wrap(InProcessLink(self.runner))))
+        inner = self.wrap(InProcessLink(self.runner))
+        self.links.append(SpyLink(inner, self.device.ear, self.device))
         return self.link
 
     async def connect(self, serial: str | None = None) -> AnyController:
@@ -347,17 +453,31 @@ class Road:
         return [(alarm.code, alarm.priority) for alarm in self.alarms]
 
 
+def take_over(bench: Road, session: int) -> None:
+    """Another program, which holds the key if there is one, opens a session of its own."""
+    if bench.key is None:
+        bench.link.inner.write(frame(session, 1, Open(session)))
+        return
+    firmware = bench.device.machine.firmware
+    asked, who = OpenSealed(session, bytes(16)), firmware._identity()
+    told = firmware.conversation.challenge(asked, who)
+    said = Handshake(who, session, asked.nonce, told.nonce)
+    assert firmware.conversation.prove(Prove(session, said.proof(bench.key, "host")))
+
+
 @asynccontextmanager
 async def road(
-    name: str, faults: Sequence[PlannedFault] = (), **options: Any
+    name: str, faults: Sequence[PlannedFault] = (), sealed: bool | None = None, **options: Any
 ) -> AsyncIterator[Road]:
-    """A new device of a name on the running virtual loop."""
+    """A new device of a name on the running virtual loop, sealed as `Switch` says or as told."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     clock = VirtualClock(loop, NOON_MS)
     truth = TruthInMemory()
+    key = KEY if (Switch.sealed if sealed is None else sealed) else None
+    options.setdefault("key_of", lambda serial: key)
     device = WatchedDevice(name, wall_ms=NOON_MS, truth=truth, faults=faults, **options)
-    bench = Road(name, device, DeviceRunner(device, clock), clock, truth)
+    bench = Road(name, device, DeviceRunner(device, clock), clock, truth, key=key)
     try:
         yield bench
     finally:

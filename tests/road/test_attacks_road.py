@@ -31,6 +31,7 @@ from road_bench import (
     road,
 )
 from road_bench import apply as apply_stimulation
+from road_bench import both_lines as both_lines
 
 from device_profiles.notation import (
     parse_concentration,
@@ -52,7 +53,7 @@ from firmware_bridge.families.itp.firmware import PumpFirmware
 from firmware_bridge.families.itp.wire import Bolus
 from firmware_bridge.families.scs.wire import SetAmplitude
 from firmware_bridge.links.base import Link
-from firmware_bridge.protocol.messages import AskStatus, Message, Open
+from firmware_bridge.protocol.messages import AskStatus, Message, Open, OpenSealed
 from firmware_bridge.protocol.messages import Refused as RefusedByDevice
 from firmware_bridge.session import Result
 from firmware_bridge.simulator.ports import InProcessLink
@@ -637,7 +638,7 @@ async def test_an_id_that_the_device_may_have_forgotten_is_not_taken_for_never_s
                 bench.runner.inject("drop_reply")
 
         link.before_write = reply_is_lost
-        link.swallow = lambda request: isinstance(request, Open)
+        link.swallow = lambda request: isinstance(request, Open | OpenSealed)
         await large_bolus(pump)
         link.swallow = lambda _: False
         assert pump.state.unsettled != ()

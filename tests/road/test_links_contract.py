@@ -1,4 +1,4 @@
-"""One road over every kind of line: in this process, a pty, a child's TCP socket, USB, USB/IP."""
+"""One road over every line, sealed and not: in this process, pty, child, USB, USB/IP."""
 
 import asyncio
 import threading
@@ -7,18 +7,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from road_bench import (
     DOSE,
+    KEY,
     MemoryAnchor,
     MemoryDisk,
+    Switch,
     WatchedDevice,
     apply,
     bolus,
     failure,
     program_pump,
 )
+from road_bench import both_lines as both_lines
 from usb_backend import VirtualBus, VirtualUsbDevice
 from usbip_backend import attached_machine
 
@@ -31,6 +35,7 @@ from firmware_bridge.links.child_link import ChildLink, simulator_command
 from firmware_bridge.links.factory import open_link
 from firmware_bridge.links.url import parse_url
 from firmware_bridge.links.usb_link import UsbLink
+from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.settings import JournalPlace, Settings
 from firmware_bridge.simulator.faults import PlannedFault
 from firmware_bridge.simulator.ports import InProcessLink
@@ -49,13 +54,17 @@ class Line:
 
     link: Link
     clock: Clock
+    key: DeviceKey | None
     disk: MemoryDisk = field(default_factory=MemoryDisk)
     anchor: MemoryAnchor = field(default_factory=MemoryAnchor)
     alarms: list[Alarm] = field(default_factory=list)
 
     async def pump(self, serial: str | None = SERIAL) -> PumpController:
         settings = Settings(
-            self.clock, lambda _: JournalPlace(self.disk, self.anchor), self.alarms.append
+            self.clock,
+            lambda _: JournalPlace(self.disk, self.anchor),
+            self.alarms.append,
+            key_of=lambda _: self.key,
         )
         controller = await connect(self.link, serial, settings)
         assert isinstance(controller, PumpController)
@@ -64,14 +73,16 @@ class Line:
 
 @asynccontextmanager
 async def line(kind: str, folder: Path) -> AsyncIterator[Line]:
-    """A new pump whose reply to its first bolus is lost."""
+    """A new pump whose reply to its first bolus is lost, sealed if `Switch` says so."""
+    key = KEY if Switch.sealed else None
+    options: dict[str, Any] = {"serial": SERIAL, "faults": [LOST], "key_of": lambda _: key}
     loop = asyncio.get_running_loop()
     if kind == "in-process":
         assert isinstance(loop, VirtualLoop)
         virtual = VirtualClock(loop)
-        device = WatchedDevice("pump", wall_ms=virtual.wall_ms(), serial=SERIAL, faults=[LOST])
+        device = WatchedDevice("pump", wall_ms=virtual.wall_ms(), **options)
         runner = DeviceRunner(device, virtual)
-        yield Line(InProcessLink(runner), virtual)
+        yield Line(InProcessLink(runner), virtual, key)
         runner.close()
         return
     clock = RealClock()
@@ -80,20 +91,21 @@ async def line(kind: str, folder: Path) -> AsyncIterator[Line]:
     try:
         if kind == "child":
             url = parse_url(f"sim://pump?serial={SERIAL}")
-            yield Line(ChildLink(url, [*simulator_command(url), "--faults", str(faults)]), clock)
+            command = [*simulator_command(url, sealed=Switch.sealed), "--faults", str(faults)]
+            yield Line(ChildLink(url, command, key), clock, key)
         elif kind == "usb":
-            device = WatchedDevice("pump", wall_ms=clock.wall_ms(), serial=SERIAL, faults=[LOST])
+            device = WatchedDevice("pump", wall_ms=clock.wall_ms(), **options)
             bus = VirtualBus(VirtualUsbDevice(UsbPeer(device), SERIAL))
-            yield Line(UsbLink(parse_url("usb://1209:0001"), bus), clock)
+            yield Line(UsbLink(parse_url("usb://1209:0001"), bus), clock, key)
         elif kind == "usbip":
             async with (
-                simulator("usbip:127.0.0.1:0", faults) as told,
+                simulator("usbip:127.0.0.1:0", faults, key) as told,
                 attached_machine(told.attach) as machine,
             ):
-                yield Line(UsbLink(parse_url(told.url), machine), clock)
+                yield Line(UsbLink(parse_url(told.url), machine), clock, key)
         else:
-            async with simulator(f"pty:{folder / 'port'}", faults) as told:
-                yield Line(open_link(parse_url(told.url), clock), clock)
+            async with simulator(f"pty:{folder / 'port'}", faults, key) as told:
+                yield Line(open_link(parse_url(told.url), clock), clock, key)
     finally:
         clock.close()
 
@@ -110,12 +122,14 @@ class UsbPeer:
 
 
 @asynccontextmanager
-async def simulator(listen: str, faults: Path) -> AsyncIterator[Listening]:
+async def simulator(listen: str, faults: Path, key: DeviceKey | None) -> AsyncIterator[Listening]:
     """A simulator that listens, on a thread and a loop of its own."""
     here = asyncio.get_running_loop()
     listening: asyncio.Future[Listening] = here.create_future()
     ends: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-    options = SimulatorOptions("pump", listen, serial_number=SERIAL, faults=faults)
+    options = SimulatorOptions(
+        "pump", listen, serial_number=SERIAL, faults=faults, key_of=lambda _: key
+    )
 
     async def simulate() -> None:
         stop = asyncio.Event()

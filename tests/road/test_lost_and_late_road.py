@@ -2,6 +2,7 @@
 
 import pytest
 from road_bench import BOLUS_NL, OVER, apply, bolus, bolus_volume, failure, frame, rise, road
+from road_bench import both_lines as both_lines
 
 from device_profiles.errors import DeviceSilent
 from firmware_bridge.families.itp.wire import Bolus

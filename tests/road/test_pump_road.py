@@ -36,6 +36,7 @@ from firmware_bridge.protocol.messages import (
     AskStatus,
     Commit,
     Open,
+    OpenSealed,
     Read,
     Stage,
     Stop,
@@ -556,7 +557,7 @@ async def test_a_bolus_in_doubt_blocks_therapy_counts_in_full_and_does_not_stop_
         controller = await bench.pump()
         await apply(controller)
         link = bench.link
-        link.swallow = lambda request: isinstance(request, Bolus | Open)
+        link.swallow = lambda request: isinstance(request, Bolus | Open | OpenSealed)
         error = await failure(bolus(controller))
         assert isinstance(error, Uncertain)
         assert "counts as delivered" in str(error)

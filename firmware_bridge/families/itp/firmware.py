@@ -31,6 +31,7 @@ from typing import Literal
 from pydantic import Field
 
 from firmware_bridge.families.body import Stored
+from firmware_bridge.families.conversation import Conversation
 from firmware_bridge.families.firmware import (
     DeviceIdentity,
     Firmware,
@@ -85,8 +86,14 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
     MODEL = "itp-20"
     SLOTS = 1
 
-    def __init__(self, identity: DeviceIdentity, memory: PumpMemory, body: PumpBody) -> None:
-        super().__init__(identity, memory, body)
+    def __init__(
+        self,
+        identity: DeviceIdentity,
+        memory: PumpMemory,
+        body: PumpBody,
+        conversation: Conversation | None = None,
+    ) -> None:
+        super().__init__(identity, memory, body, conversation)
         self.program = self.decode(memory.programs[0]) if memory.programs else None
         """The active program."""
         body.end_boluses()

@@ -19,6 +19,7 @@ the next Start; in MRI mode, which outlives a reset, Start and Measure are refus
 A lease counts link time: at a speed of X it lasts X times as long in therapy time.
 """
 
+from firmware_bridge.families.conversation import Conversation
 from firmware_bridge.families.firmware import (
     DeviceIdentity,
     Firmware,
@@ -57,9 +58,13 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
     SLOTS = factory.FACTORY.slots
 
     def __init__(
-        self, identity: DeviceIdentity, memory: StimulatorMemory, body: StimulatorBody
+        self,
+        identity: DeviceIdentity,
+        memory: StimulatorMemory,
+        body: StimulatorBody,
+        conversation: Conversation | None = None,
     ) -> None:
-        super().__init__(identity, memory, body)
+        super().__init__(identity, memory, body, conversation)
         self.battery_mv = BATTERY_FULL_MV
         self._slot = 0
         self._lease_end: int | None = None

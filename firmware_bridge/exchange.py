@@ -1,0 +1,332 @@
+"""One request and its reply, framed and sealed: the only place that writes to a link."""
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, LinkLost
+from device_profiles.quantities import Milliseconds
+from firmware_bridge.host_seal import Draw, HostSeal
+from firmware_bridge.links.base import Link
+from firmware_bridge.pace import Pace
+from firmware_bridge.protocol.frames import FrameDecoder, decode_frame, encode_frame
+from firmware_bridge.protocol.messages import (
+    AskStatus,
+    Catalogue,
+    Envelope,
+    Handshake,
+    Identify,
+    Message,
+    MessageError,
+    Refused,
+    Reply,
+    Stop,
+)
+from firmware_bridge.protocol.seal import (
+    CounterUsedUp,
+    DeviceKey,
+    OtherSession,
+    Replayed,
+    SealedLine,
+    SealError,
+    is_sealed,
+)
+
+R = TypeVar("R", bound=Reply)
+Tap = Callable[[bool, bytes], None]
+"""Hears each frame as it goes over the line, unsealed; the first argument: whether it was sent."""
+
+REPLY_TIMEOUT = Milliseconds(500)
+"""How long a reply may take before it counts as lost; link time, never scaled."""
+FRAMES_KEPT = 8
+UNSEALED = (Identify, Handshake, AskStatus, Stop)
+"""All that may leave unsealed for a device that has a key."""
+REMEDIES = {
+    "no-key": ". This host has a key for it and sends nothing unsealed. Has the board lost its "
+    "key, or does somebody on the line pretend so? Provision it again at the bench; a board in "
+    "bring-up is asked with ?unsealed=yes",
+    "unsealed": ". Leave ?unsealed=yes away, and add its key: neuraxis keys add SERIAL FILE",
+    "not-proved": ". It holds another key than this host, or somebody is between: look at the "
+    "line, then provision the key again at the bench",
+}
+"""What a person can do about a refusal."""
+
+
+@dataclass(slots=True)
+class LinkCounts:
+    """What went over the line; for telemetry and error reports.
+
+    ``forged``: altered, or unsealed where a sealed reply was due.
+    ``replayed``: authentic, but it or a later one had been there before.
+    """
+
+    sent: int = 0
+    received: int = 0
+    damaged: int = 0
+    alien: int = 0
+    timeouts: int = 0
+    forged: int = 0
+    replayed: int = 0
+
+
+class Waiting(NamedTuple):
+    """Somebody who waits for a reply, and the line that sealed the request."""
+
+    reply: "asyncio.Future[Reply | None]"
+    line: SealedLine | None
+    sequence: int
+
+
+class Exchange:
+    """What is common to all that is said over an unopened link; with a ``key`` it is sealed.
+
+    ``draw`` gives random bytes.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        catalogue: Catalogue,
+        key: DeviceKey | None = None,
+        draw: Draw = secrets.token_bytes,
+    ) -> None:
+        self.counts = LinkCounts()
+        self.taps: list[Tap] = []
+        """Whoever watches the line; a tap must not raise."""
+        self._link = link
+        self._catalogue = catalogue
+        self._draw = draw
+        self._seal = HostSeal(key, draw) if key is not None else None
+        self._session = 0
+        self._sequence = 0
+        self._pace = Pace(link)
+        self._waiting: dict[int, Waiting] = {}
+        self._decoder = FrameDecoder()
+        self._damaged_before = 0
+        self._broken: LinkError | None = None
+        self._recent: deque[tuple[str, bytes]] = deque(maxlen=FRAMES_KEPT)
+
+    @property
+    def url(self) -> str:
+        """The link's URL."""
+        return self._link.url
+
+    @property
+    def broken(self) -> LinkError | None:
+        """Why the link is gone, or ``None`` while it stands."""
+        return self._broken
+
+    @property
+    def sealed(self) -> bool:
+        """Whether this conversation is sealed."""
+        return self._seal is not None
+
+    def seal_with(self, key: DeviceKey | None) -> None:
+        """Seals what comes from here on with a device's key; for before a session is open."""
+        self._seal = HostSeal(key, self._draw) if key is not None else None
+
+    def _begin_anew(self, link: Link) -> None:
+        """Forgets all that was said over the link before, and holds another, not opened yet."""
+        self._link, self._pace, self._session = link, Pace(link), 0
+        self._damaged_before = self.counts.damaged
+        self._decoder = FrameDecoder()
+        self._broken = None
+        if self._seal is not None:
+            self._seal = self._seal.anew()
+
+    # --- out ---------------------------------------------------------------------------------
+
+    def _line_for(self, request: Message, *, again: bool = False) -> SealedLine | None:
+        """The line that seals a request now; ``None``: it leaves unsealed."""
+        if self._seal is None:
+            return None
+        line = self._seal.line_for(request, self._next_sequence, again=again)
+        if line is None and not isinstance(request, UNSEALED):
+            raise DeviceFault(f"{self.url}: no session is open, and this is sent sealed only")
+        return line
+
+    @property
+    def _next_sequence(self) -> int:
+        return self._sequence % 0xFFFF_FFFF + 1
+
+    async def _exchange(
+        self,
+        request: Message,
+        last_look: Callable[[bytes], None] | None = None,
+        *,
+        again: bool = False,
+    ) -> Reply | None:
+        """Writes one frame once and at once; its reply, or ``None`` on silence. Raises LinkLost.
+
+        Whoever is not urgent has waited for its turn just before.
+        ``last_look`` is shown what the very frame about to leave says, once more unsealed.
+        """
+        if self._broken is not None:
+            raise LinkLost(str(self._broken)) from self._broken
+        line = self._line_for(request, again=again)
+        self._sequence = sequence = self._next_sequence
+        frame = self._framed(request, sequence, line)
+        if last_look is not None:
+            last_look(_said(frame, line))
+        loop = asyncio.get_running_loop()
+        self._recent.append((">", frame))
+        for tap in self.taps:
+            tap(True, frame if line is None else encode_frame(_said(frame, line)))
+        self._link.write(frame)
+        self._pace.wrote(len(frame))
+        self.counts.sent += 1
+        future: asyncio.Future[Reply | None] = loop.create_future()
+        self._waiting[sequence] = Waiting(future, line, sequence)
+        timer = loop.call_later(REPLY_TIMEOUT / 1_000, self._give_up, sequence)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+            del self._waiting[sequence]
+
+    def _framed(self, request: Message, sequence: int, line: SealedLine | None) -> bytes:
+        """The frame of a request; the counter that seals it is its sequence number."""
+        session = self._session if self._seal is None else 0
+        if line is None:
+            return encode_frame(self._catalogue.encode(Envelope(session, sequence, request)))
+        body = self._catalogue.encode(Envelope(line.session, sequence, request))
+        try:
+            return encode_frame(line.seal(body, sequence))
+        except CounterUsedUp as error:
+            raise DeviceFault(
+                f"{self.url}: {error}: nothing was sent. Connect again; a stop needs no session"
+            ) from error
+
+    def _give_up(self, sequence: int) -> None:
+        waiting = self._waiting.get(sequence)
+        if waiting is not None and not waiting.reply.done():
+            self.counts.timeouts += 1
+            waiting.reply.set_result(None)
+
+    # --- Receiver ----------------------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        """Takes bytes from the link; a reply that nobody waits for is counted and dropped."""
+        if self._seal is None:
+            self._tell_taps(data)
+        for body in self._decoder.feed(data):
+            self._recent.append(("<", body))
+            line, said = self._opened(body)
+            if self._seal is not None:
+                self._tell_taps(encode_frame(said or body))
+            if said is not None:
+                self._take(said, line)
+        counts = self._decoder.counts
+        self.counts.damaged = self._damaged_before + counts.damaged + counts.oversized
+
+    def _tell_taps(self, data: bytes) -> None:
+        for tap in self.taps:
+            tap(False, data)
+
+    def _opened(self, body: bytes) -> tuple[SealedLine | None, bytes | None]:
+        """What a body says, and the line that sealed it; nothing, and counted, if it is no good."""
+        if not is_sealed(body):
+            return None, body
+        if self._seal is None:
+            self.counts.alien += 1
+            return None, None
+        try:
+            line = self._seal.line_of(body)
+            return line, line.open(body)
+        except OtherSession:
+            self.counts.alien += 1
+        except Replayed:
+            self.counts.replayed += 1
+        except SealError:
+            self.counts.forged += 1
+        return None, None
+
+    def _take(self, body: bytes, line: SealedLine | None) -> None:
+        """A reply goes to whoever waits for it, if it came as its request went."""
+        try:
+            envelope = self._catalogue.decode(body)
+        except MessageError:
+            self.counts.alien += 1
+            return
+        waiting = self._waiting.get(envelope.sequence)
+        message = envelope.message
+        if waiting is None or waiting.reply.done() or not isinstance(message, Reply):
+            self.counts.alien += 1
+        elif self._seal is None:
+            self._settle_waiting(waiting, message, is_ours=envelope.session == self._session)
+        elif waiting.line is not line and not (line is None and is_forgotten(message)):
+            # What the device has forgotten it can't seal; to say so is all a forger can do here.
+            self.counts.forged += 1
+        else:
+            sealing = waiting.line
+            due = 0 if sealing is None else sealing.session
+            self._settle_waiting(waiting, message, is_ours=envelope.session == due)
+
+    def _settle_waiting(self, waiting: Waiting, reply: Reply, *, is_ours: bool) -> None:
+        if is_ours:
+            self.counts.received += 1
+            if waiting.sequence == self._sequence:
+                self._pace.answered()
+            waiting.reply.set_result(reply)
+        else:
+            self.counts.alien += 1
+
+    def lost(self, error: LinkError) -> None:
+        """Learns that the link is gone."""
+        self._abandon(error)
+
+    def _abandon(self, error: LinkError) -> None:
+        if self._broken is None:
+            self._broken = error
+        self._pace.end()
+        for waiting in self._waiting.values():
+            if not waiting.reply.done():
+                waiting.reply.set_exception(LinkLost(str(error)))
+
+    # --- words -------------------------------------------------------------------------------
+
+    def _checked(self, request: Message, reply: Reply, expected: type[R]) -> R:
+        if isinstance(reply, expected):
+            return reply
+        asked = type(request).__name__
+        if is_forgotten(reply):
+            raise DeviceFault(
+                f"{self.url}: the device no longer knows this conversation: it has restarted, or "
+                "another program has opened one. Connect again; its program is read back first"
+            )
+        if isinstance(reply, Refused):
+            remedy = REMEDIES.get(reply.code, "")
+            raise DeviceFault(f"{self.url}: refused {asked}: {reply.code}, {reply.detail}{remedy}")
+        raise DeviceFault(f"{self.url}: answered {asked} with {type(reply).__name__}")
+
+    def _silence(self, request: Message) -> DeviceSilent:
+        frames = "; ".join(f"{way} {data.hex()}" for way, data in self._recent) or "none"
+        counts, dropped = self.counts, ""
+        if counts.forged or counts.replayed:
+            dropped = (
+                f" Dropped: {counts.forged} frames that the device has not sealed, "
+                f"{counts.replayed} that had been there before: somebody may be on the line."
+            )
+        return DeviceSilent(
+            f"{self.url} does not answer ({type(request).__name__} was sent and "
+            f"{REPLY_TIMEOUT} ms awaited each time). Check that it is powered, that the port and "
+            "the baud rate are right and that no other program uses it."
+            f"{dropped} Last frames: {frames}"
+        )
+
+
+def _said(frame: bytes, line: SealedLine | None) -> bytes:
+    """The body that a frame about to leave says; empty if it says none."""
+    body = decode_frame(frame[:-1]) or b""
+    try:
+        return body if line is None else line.look(body)
+    except SealError:
+        return b""
+
+
+def is_forgotten(reply: Reply) -> bool:
+    """Whether the device says that it is in another conversation, or in none."""
+    return isinstance(reply, Refused) and reply.code == "wrong-session"
