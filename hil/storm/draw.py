@@ -29,6 +29,7 @@ def draw(seed: int, family: Family, days: int = 1) -> Plan:
     acts = people(random, length)
     acts += _weather(random, length)
     acts += _breakdowns(random, family, length)
+    acts += _interruptions(random, acts)
     acts.sort(key=lambda act: act.at)
     return Plan(
         family,
@@ -52,31 +53,76 @@ def _pump_people(random: Random, length: int) -> list[Act]:
     while len(acts) < count + 2:
         at, who = random.randrange(5 * MINUTE, length), random.choice("AB")
         kind = random.random()
-        if kind < 0.68:
+        if kind < 0.76:
             dose = random.choice((20, 50, 80, 100, 150, 200, 250))
             acts.append(Act(at, "bolus", amount=dose, who=who))
             if random.random() < 0.25:  # the other one asks for it too, or they ask twice
                 soon = at + random.choice((0, 1, 300, 700, 1_600, 4_000, 61_000))
                 acts.append(Act(soon, "bolus", amount=dose, who=random.choice("AB")))
-        elif kind < 0.84:
+        elif kind < 0.86:
             acts.append(Act(at, "apply", amount=random.choice((70, 90, 100, 105, 110, 400)), who=who))
-        elif kind < 0.93:
+        elif kind < 0.92:
             depth = random.choice(("hold", "hold", "policy", "flow"))
-            soon = at if random.random() < 0.5 else _just_after(random, acts, at)
+            soon = at if random.random() < 0.3 else _just_after(random, acts, at)
+            if random.random() < 0.4:
+                acts += _rough(random, soon)
             acts.append(Act(soon, "stop", where=depth, who=who))
             again = soon + random.randint(5 * SECOND, 40 * MINUTE)
             acts.append(Act(again, "apply", amount=100, who=random.choice("AB")))
         else:
             acts.append(Act(at, "look", who=who))
+    if random.random() < 0.4:
+        acts += _greed(random, length)
     presses = random.choice((0, 3, 8)) * length // (24 * HOUR)
     acts += [Act(random.randrange(length), "press") for _ in range(presses)]
     return acts
 
 
+def _greed(random: Random, length: int) -> list[Act]:
+    """Somebody asks for dose after dose, until a window is full, and something helps."""
+    at, dose = random.randrange(length), random.choice((50, 80, 150, 200))
+    acts = []
+    helper = random.choice(("", "", "wall", "suspend", "kill", "cancel", "power"))
+    amount = random.choice(JUMPS) if helper == "wall" else random.choice((0, 2_000, 4 * HOUR))
+    for _ in range(random.randint(4, 9)):
+        at += random.randint(3, 25) * MINUTE
+        acts.append(Act(at, "bolus", amount=dose, who=random.choice("AB")))
+        if helper and random.random() < 0.4:
+            if helper == "cancel":
+                acts += _rough(random, at)
+            acts.append(Act(at + random.choice((0, 2, 600, 30_000)), helper, amount=amount))
+    return acts
+
+
+def _rough(random: Random, at: int) -> list[Act]:
+    """For a few seconds round a moment, frames are late or lost, so that it takes its time."""
+    kind, calm_at = random.choice(("late", "loss")), at + random.randint(1, 20) * SECOND
+    strength = CEILINGS[kind]
+    return [
+        Act(max(0, at - 2_000), "weather", where=kind, amount=strength),
+        Act(calm_at, "weather", where=kind),
+    ]
+
+
+def _interruptions(random: Random, acts: list[Act]) -> list[Act]:
+    """What strikes just while something is under way."""
+    asked = [act.at for act in acts if act.who and act.do != "look"]
+    found = []
+    for do, chance, most in (("cancel", 0.2, 4), ("stall", 0.08, 2), ("swap", 0.1, 3)):
+        if random.random() < chance:
+            for _ in range(random.randint(1, most)):
+                at = random.choice(asked)
+                found += _rough(random, at)
+                at += random.choice((0, 1, 5, 200, 450, 505, 700, 1_600))
+                amount = random.choice((600, 3_000, 7_000)) if do != "cancel" else 0
+                found.append(Act(at, do, amount=amount))
+    return found
+
+
 def _just_after(random: Random, acts: list[Act], at: int) -> int:
     """A moment at which something is likely to be under way."""
     asked = [act.at for act in acts if act.do in ("bolus", "apply")]
-    return random.choice(asked or [at]) + random.choice((0, 1, 2, 10, 400, 600, 1_500, 40_000))
+    return random.choice(asked or [at]) + random.choice((0, 1, 2, 10, 400, 600, 1_500, 40_000, 90_000))
 
 
 def _stimulator_people(random: Random, length: int) -> list[Act]:
@@ -146,7 +192,6 @@ def _breakdowns(random: Random, family: Family, length: int) -> list[Act]:
     some(0.15, 2, lambda at: [Act(at, "wall", amount=random.choice((-1, 1)) * random.choice(JUMPS))])
     some(0.08, 2, lambda at: [Act(at, "suspend", amount=random.randint(100, 8 * long))])
     some(0.10, 2, lambda at: [Act(at, "stall", amount=random.choice((300, 600, 2_500, 7_000)))])
-    some(0.12, 2, lambda at: [Act(at, "cancel")])
     some(0.15, 3, lambda at: [_stretched(random, at)])
     some(0.12, 2, lambda at: [Act(at, "device", where="reset")])
     broken = _pump_broken if family == "pump" else _stimulator_broken

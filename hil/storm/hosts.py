@@ -1,6 +1,7 @@
 """A host's life: its clock, its death at a step, and whom it answers to."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -80,6 +81,9 @@ class StormClock(VirtualClock):
             work()
 
 
+_SAYING = itertools.count(1)
+
+
 @dataclass(slots=True)
 class Asked:
     """One request of a person: what for, which ids it got, and what the person was told.
@@ -98,6 +102,15 @@ class Asked:
     text: str = ""
     told_at: int = -1
     stood: bool = False
+    said: int = 0
+    """Its place among all that people said: it moves on when a plan that was made is confirmed."""
+    planned: int = 0
+    """The place of its plan, where it had one."""
+
+
+def says(asked: Asked) -> None:
+    """A person says yes just now."""
+    asked.said = next(_SAYING)
 
 
 ASKING: ContextVar[Asked | None] = ContextVar("asking", default=None)

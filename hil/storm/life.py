@@ -4,19 +4,19 @@ import asyncio
 import itertools
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from unittest import mock
 
-from device_profiles.errors import DeviceFault, LinkError, NeuraxisError, Refused, Uncertain
+from device_profiles.errors import DeviceFault, NeuraxisError, Refused, Uncertain
 from firmware_bridge.clock import VirtualLoop
 from firmware_bridge.families.table import AnyController, connect, stop_at_once
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES
 from hil.storm.disk import Files
-from hil.storm.hosts import ASKING, Asked, Death, Host, StormClock, chance_of
+from hil.storm.hosts import ASKING, Asked, Death, Host, StormClock, chance_of, says
 from hil.storm.people import People, people_of
 from hil.storm.plan import Act, Plan
 from hil.storm.stage import START_MS
@@ -25,7 +25,9 @@ from hil.storm.witness import Witness
 from hil.storm.wires import DeviceWire
 from safety.alarms import Alarm
 
-RETRIES_S = (1, 5, 20, 60)
+OTHER_SERIAL = "OTHER-0002"
+"""The serial number of a device that a moved plug may lead to."""
+RETRIES_S = (2, 30, 300, 900)
 """How long a host, or whoever starts it, waits before it tries again."""
 CALM_S = 900
 """How long calm lasts before the last host comes: the last late frames and boluses are over."""
@@ -44,6 +46,8 @@ class Record:
     alarms: list[tuple[int, Alarm]] = field(default_factory=list)
     events: list[tuple[int, str, str]] = field(default_factory=list)
     """What befell the world: when, the act's `do` and `where`."""
+    at_another: list[tuple[int, bytes]] = field(default_factory=list)
+    """What arrived at another device while that one was at the end of the line."""
     reached: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     journal: bytes = b""
@@ -66,7 +70,9 @@ class Storm:
         )
         witness.watch(self.device)
         self.wire = DeviceWire(self.device, self.clock, wakes=plan.family == "stimulator")
-        self.line = Line(self.random, self.wire.receive, self.clock.world_ms)
+        self.line = Line(self.random, self._arrives, self.clock.world_ms)
+        self.decoy = SimulatedDevice(kind, wall_ms=START_MS, serial=OTHER_SERIAL)
+        self.is_swapped = False
         self.wire.send = self.line.to_host
         self.files = Files(self.random)
         self.record = Record(plan, witness, self.line)
@@ -147,7 +153,7 @@ class Storm:
         if stretch := self.clock.stretches.pop("open", 0):
             await asyncio.sleep(stretch / 1_000)
         try:
-            controller = await connect(host.link, None, host.settings)
+            controller = await connect(host.link, self.device.serial, host.settings)
         except (NeuraxisError, OSError) as error:
             self.record.reached[f"no start: {type(error).__name__}"] += 1
             return
@@ -184,6 +190,19 @@ class Storm:
 
     def _weather(self, act: Act) -> None:
         self.line.set(act.where, act.amount)
+
+    def _arrives(self, data: bytes) -> None:
+        """Bytes are at the device's end of the line, whichever device that is just now."""
+        if not self.is_swapped:
+            self.wire.receive(data)
+            return
+        self.record.at_another.append((self.clock.world_ms(), data))
+        if answer := self.decoy.receive(data, self.clock.world_ms()):
+            self.line.to_host(answer)
+
+    def _swap(self, act: Act) -> None:
+        self.is_swapped = True
+        self._after(act.amount, lambda: setattr(self, "is_swapped", False))
 
     def _cut(self, act: Act) -> None:
         self.line.is_cut = True
@@ -251,6 +270,7 @@ class Storm:
             act.where,
             act.amount,
         )
+        says(asked)
         self.record.asked.append(asked)
         host = self.host
         if host is None or host.controller is None:
@@ -264,22 +284,17 @@ class Storm:
 
     async def _carry_out(self, asked: Asked, host: Host, controller: AnyController) -> None:
         ASKING.set(asked)
-        await self._answered(asked, host, self.people.carry_out(controller, asked))
-
-    async def _answered(self, asked: Asked, host: Host, work: Awaitable[object]) -> None:
         told, text = "cancelled", ""
         try:
-            await work
+            await self.people.carry_out(controller, asked)
             told = "done"
         except Refused as error:
             told, text = "refused", str(error)
         except Uncertain as error:
             told, text = "uncertain", str(error)
-        except (LinkError, DeviceFault) as error:
-            told, text = "failed", f"{type(error).__name__}: {error}"
-            host.gone.set()
         except NeuraxisError as error:
             told, text = "failed", f"{type(error).__name__}: {error}"
+            self._give_up_if_useless(host, controller, error)
         finally:
             if host.is_alive:
                 asked.told, asked.text = told, text
@@ -290,6 +305,11 @@ class Storm:
         if told == "uncertain":
             host.gone.set()  # the person connects again, as the text says
 
+    def _give_up_if_useless(self, host: Host, controller: AnyController, error: Exception) -> None:
+        """A conversation that is over is begun anew; a line that is silent is tried again."""
+        if controller.session.broken is not None or isinstance(error, DeviceFault):
+            host.gone.set()
+
     def _poll(self) -> None:
         host = self.host
         if host is not None and host.controller is not None and not host.polling:
@@ -299,8 +319,8 @@ class Storm:
         host.polling = True
         try:
             await self.people.look(controller)
-        except (NeuraxisError, OSError):
-            host.gone.set()
+        except (NeuraxisError, OSError) as error:
+            self._give_up_if_useless(host, controller, error)
         finally:
             host.polling = False
 
@@ -320,7 +340,7 @@ class Storm:
         """The line, the disk and the device are well again; what is under way comes to its end."""
         for kind in self.line.strength:
             self.line.set(kind, 0)
-        self.line.is_cut = self.line.is_unplugged = False
+        self.line.is_cut = self.line.is_unplugged = self.is_swapped = False
         self.files.is_full = self.files.sync_fails = False
         self.clock.slow_until_ms = -1
         self.clock.stretches.clear()
@@ -338,12 +358,15 @@ class Storm:
         """A host on a calm line must be able to take charge, and to go on with what flows."""
         host = self._new_host()
         try:
-            controller = await connect(host.link, None, host.settings)
+            controller = await connect(host.link, self.device.serial, host.settings)
         except (NeuraxisError, OSError) as error:
             self.record.wrong.append(f"on a calm line nobody can take charge: {error!r}")
             return
+        asked = Asked(len(self.record.asked) + 1, self.clock.world_ms(), "apply", "A")
+        self.record.asked.append(asked)
+        ASKING.set(asked)
         try:
-            await self.people.go_on(controller, self.record)
+            await self.people.go_on(controller, self.record, asked)
         finally:
             with suppress(NeuraxisError, OSError):
                 await controller.close()

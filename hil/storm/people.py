@@ -11,7 +11,7 @@ from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.table import AnyController
 from firmware_bridge.protocol.messages import StopDepth
 from hil.storm import stage
-from hil.storm.hosts import Asked, Host
+from hil.storm.hosts import Asked, Host, says
 from hil.storm.plan import Family
 from safety.events import Looked
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MCG = 1_000_000_000
 """fg."""
-BOLUS_OVER = Milliseconds(120_000)
+BOLUS_OVER = Milliseconds(300_000)
 DEPTHS: dict[str, StopDepth] = {"hold": "hold", "policy": "policy", "flow": "flow"}
 
 
@@ -41,7 +41,7 @@ class People(ABC):
         """A host has taken charge."""
 
     @abstractmethod
-    async def go_on(self, controller: AnyController, record: "Record") -> None:
+    async def go_on(self, controller: AnyController, record: "Record", asked: Asked) -> None:
         """The last request, on a calm line: going on with what flows must be possible."""
 
 
@@ -71,15 +71,17 @@ class PumpPeople(People):
             dose = Femtograms(asked.amount * MCG)
             await controller.bolus(dose, BOLUS_OVER, stage.reason(asked.who))
             return
-        await self.apply(controller, asked.amount, asked.who)
+        await self.apply(controller, asked.amount, asked)
 
-    async def apply(self, controller: PumpController, percent: int, who: str) -> None:
+    async def apply(self, controller: PumpController, percent: int, asked: Asked) -> None:
         """Plans, confirms and applies."""
         command = stage.pump_command(percent)
+        asked.planned = asked.said
         plan = await controller.plan(command, stage.PATIENT)
-        await controller.apply(command, stage.PATIENT, plan.digest, stage.reason(who))
+        says(asked)
+        await controller.apply(command, stage.PATIENT, plan.digest, stage.reason(asked.who))
 
-    async def go_on(self, controller: AnyController, record: "Record") -> None:
+    async def go_on(self, controller: AnyController, record: "Record", asked: Asked) -> None:
         """Applies what the pump holds: continuation, which nothing may refuse (SR-62)."""
         if not isinstance(controller, PumpController):
             raise DeviceFault("this is no pump")
@@ -87,7 +89,9 @@ class PumpPeople(People):
             held = controller.programs_in(await controller.read_back())
             for percent in (100, 70, 90, 105, 110):
                 if held == (stage.pump_command(percent).program,):
-                    await self.apply(controller, percent, "A")
+                    asked.amount = percent
+                    await self.apply(controller, percent, asked)
+                    asked.told = "done"
                     record.reached["went on at the end"] += 1
         except Refused as error:
             record.wrong.append(f"going on with what the pump holds was refused: {error}")
@@ -110,7 +114,9 @@ class StimulatorPeople(People):
         match asked.what:
             case "apply":
                 command = stage.stimulator_command()
+                asked.planned = asked.said
                 plan = await controller.plan(command, stage.PATIENT)
+                says(asked)
                 await controller.apply(command, stage.PATIENT, plan.digest, reason)
             case "start":
                 stops = controller.session.lowerings
@@ -136,7 +142,7 @@ class StimulatorPeople(People):
         except NeuraxisError:
             host.gone.set()
 
-    async def go_on(self, controller: AnyController, record: "Record") -> None:
+    async def go_on(self, controller: AnyController, record: "Record", asked: Asked) -> None:
         """The output is off, and can be programmed again."""
         if not isinstance(controller, StimulatorController):
             raise DeviceFault("this is no stimulator")
