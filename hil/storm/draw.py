@@ -82,15 +82,18 @@ def _greed(random: Random, length: int) -> list[Act]:
     """Somebody asks for dose after dose, until a window is full, and something helps."""
     at, dose = random.randrange(length), random.choice((50, 80, 150, 200))
     acts = []
-    helper = random.choice(("", "", "wall", "suspend", "kill", "cancel", "power"))
+    helper = random.choice(("", "wall", "suspend", "kill", "cancel", "cancel", "power"))
     amount = random.choice(JUMPS) if helper == "wall" else random.choice((0, 2_000, 4 * HOUR))
     for _ in range(random.randint(4, 9)):
         at += random.randint(3, 25) * MINUTE
         acts.append(Act(at, "bolus", amount=dose, who=random.choice("AB")))
         if helper and random.random() < 0.4:
-            if helper == "cancel":
-                acts += _rough(random, at)
-            acts.append(Act(at + random.choice((0, 2, 600, 30_000)), helper, amount=amount))
+            if helper == "cancel" and random.random() < 0.7:
+                where = random.choice(("done bolus", "leaves bolus", "synced", "heard bolus"))
+                acts.append(Act(at - 1, "cancel", where=where, amount=1))
+                continue
+            soon = at + random.choice((0, 2, 50, 510, 900, 30_000))
+            acts.append(Act(soon, helper, amount=0 if helper == "cancel" else amount))
     return acts
 
 
@@ -114,8 +117,10 @@ def _interruptions(random: Random, acts: list[Act]) -> list[Act]:
                 at = random.choice(asked)
                 found += _rough(random, at)
                 at += random.choice((0, 1, 5, 200, 450, 505, 700, 1_600))
-                amount = random.choice((600, 3_000, 7_000)) if do != "cancel" else 0
-                found.append(Act(at, do, amount=amount))
+                if do == "cancel":
+                    found.append(Act(at, do))
+                else:
+                    found.append(Act(at, do, amount=random.choice((600, 3_000, 7_000))))
     return found
 
 

@@ -101,6 +101,8 @@ class Asked:
     told: str = "nothing"
     text: str = ""
     told_at: int = -1
+    begun_at: int = -1
+    """When the host's event loop took it up; -1: never."""
     stood: bool = False
     said: int = 0
     """Its place among all that people said: it moves on when a plan that was made is confirmed."""
@@ -118,11 +120,12 @@ ASKING: ContextVar[Asked | None] = ContextVar("asking", default=None)
 
 
 @dataclass(slots=True)
-class Death:
-    """An armed death: at the ``left``-th step of a name."""
+class Trap:
+    """What strikes at the ``left``-th step of a name: a death, or an end of all waiting."""
 
     where: str
     left: int
+    cancels: bool = False
 
 
 class Host:
@@ -133,7 +136,8 @@ class Host:
         clock: StormClock,
         files: Files,
         line: Line,
-        deaths: list[Death],
+        traps: list[Trap],
+        cancel: Callable[[], None],
         names: Callable[[int], str],
         new_id: Callable[[], int],
         heard: Callable[[Alarm], None],
@@ -145,7 +149,7 @@ class Host:
         self.died_at: str | None = None
         self.polling = False
         self.tasks: set[asyncio.Task[Any]] = set()
-        self._deaths = deaths
+        self._traps, self._cancel = traps, cancel
         self.link = HostLink(line, self.step, names)
         files.reopened()
         place = JournalPlace(
@@ -157,13 +161,16 @@ class Host:
 
     def step(self, name: str) -> bool:
         """The host comes to a step, where it may die; whether it is alive after it."""
-        if self._deaths and self.is_alive:
-            first = self._deaths[0]
+        if self._traps and self.is_alive:
+            first = self._traps[0]
             if first.where == name:
                 first.left -= 1
                 if first.left <= 0:
-                    self._deaths.pop(0)
-                    self.die(name)
+                    self._traps.pop(0)
+                    if first.cancels:
+                        self._cancel()
+                    else:
+                        self.die(name)
         return self.is_alive
 
     def die(self, where: str) -> None:

@@ -16,7 +16,7 @@ from firmware_bridge.families.table import AnyController, connect, stop_at_once
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES
 from hil.storm.disk import Files
-from hil.storm.hosts import ASKING, Asked, Death, Host, StormClock, chance_of, says
+from hil.storm.hosts import ASKING, Asked, Host, StormClock, Trap, chance_of, says
 from hil.storm.people import People, people_of
 from hil.storm.plan import Act, Plan
 from hil.storm.stage import START_MS
@@ -76,7 +76,7 @@ class Storm:
         self.wire.send = self.line.to_host
         self.files = Files(self.random)
         self.record = Record(plan, witness, self.line)
-        self.deaths: list[Death] = []
+        self.traps: list[Trap] = []
         self.host: Host | None = None
         self.is_over = False
         self.people: People = people_of(plan.family)
@@ -90,6 +90,7 @@ class Storm:
 
     async def run(self) -> Record:
         """All acts in their order, then calm, then a last host; what it leaves."""
+        asyncio.get_running_loop().set_exception_handler(self._broke_down)
         hosts = asyncio.ensure_future(self._hosts())
         for at, act in self._timeline():
             wait = at - self.clock.now_ms()
@@ -108,6 +109,11 @@ class Storm:
         self.record.end = self.clock.world_ms()
         self.record.journal = bytes(self.files.whole)
         return self.record
+
+    def _broke_down(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """An error that nobody caught."""
+        what = context.get("exception") or context.get("message")
+        self.record.wrong.append(f"an error that nobody caught: {what!r}")
 
     def _timeline(self) -> Iterator[tuple[int, Act | None]]:
         """The acts, with a look at the device every so often between them."""
@@ -146,7 +152,14 @@ class Storm:
     def _new_host(self) -> Host:
         self.record.lives += 1
         return Host(
-            self.clock, self.files, self.line, self.deaths, self._name_of, self._new_id, self._heard
+            self.clock,
+            self.files,
+            self.line,
+            self.traps,
+            self._cancel_all,
+            self._name_of,
+            self._new_id,
+            self._heard,
         )
 
     async def _take_charge(self, host: Host) -> None:
@@ -201,8 +214,14 @@ class Storm:
             self.line.to_host(answer)
 
     def _swap(self, act: Act) -> None:
-        self.is_swapped = True
-        self._after(act.amount, lambda: setattr(self, "is_swapped", False))
+        def move(swapped: bool) -> None:
+            self.is_swapped = swapped
+            self.line.moved()
+
+        if act.where != "at once" and self.line.asks_who(self._name_of):
+            return
+        move(True)
+        self._after(act.amount, lambda: move(False))
 
     def _cut(self, act: Act) -> None:
         self.line.is_cut = True
@@ -217,7 +236,7 @@ class Storm:
 
     def _kill(self, act: Act) -> None:
         if act.where:
-            self.deaths.append(Death(act.where, max(1, act.amount)))
+            self.traps.append(Trap(act.where, max(1, act.amount)))
         elif self.host is not None:
             self.host.die("at once")
 
@@ -252,6 +271,12 @@ class Storm:
         self.clock.stretches[act.where] = act.amount
 
     def _cancel(self, act: Act) -> None:
+        if act.where:
+            self.traps.append(Trap(act.where, max(1, act.amount), cancels=True))
+        else:
+            self._cancel_all()
+
+    def _cancel_all(self) -> None:
         for task in self._tasks:
             task.cancel()
         self.record.reached["cancelled"] += len(self._tasks)
@@ -284,6 +309,7 @@ class Storm:
 
     async def _carry_out(self, asked: Asked, host: Host, controller: AnyController) -> None:
         ASKING.set(asked)
+        asked.begun_at = self.clock.world_ms()
         told, text = "cancelled", ""
         try:
             await self.people.carry_out(controller, asked)
@@ -295,6 +321,9 @@ class Storm:
         except NeuraxisError as error:
             told, text = "failed", f"{type(error).__name__}: {error}"
             self._give_up_if_useless(host, controller, error)
+        except Exception as error:
+            told, text = "crashed", repr(error)
+            self.record.wrong.append(f"request {asked.number} ({asked.what}) crashed: {error!r}")
         finally:
             if host.is_alive:
                 asked.told, asked.text = told, text
@@ -344,7 +373,7 @@ class Storm:
         self.files.is_full = self.files.sync_fails = False
         self.clock.slow_until_ms = -1
         self.clock.stretches.clear()
-        self.deaths.clear()
+        self.traps.clear()
         self.wire.inject("heal")
         self.record.events.append((self.clock.world_ms(), "device", "heal"))
         self.record.calm_from = self.clock.world_ms()

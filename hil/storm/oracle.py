@@ -123,8 +123,9 @@ def _stops(record: Record) -> Iterator[str]:
     ]
     asked = [one for one in record.asked if one.what in ("stop", "switch", "apply")]
     for one in asked:
-        if one.what == "stop" and one.stood and one.told not in ("nobody", "nothing"):
-            if not any(one.at <= at <= one.at + AT_ONCE_MS for at in left):
+        begun = one.begun_at
+        if one.what == "stop" and one.stood and begun >= 0:
+            if not any(begun <= at <= begun + AT_ONCE_MS for at in left):
                 yield f"request {one.number}: the stop did not leave at once"
     for deed in record.witness.deeds:
         if deed.what != "stop":

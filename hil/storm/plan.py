@@ -39,12 +39,13 @@ DOINGS: Mapping[str, str] = {
     "amplitude": "a person sets area 1 to `amount` uA",
     "switch": "a person switches to the program `where`",
     "measure": "a person measures the impedances",
-    "cancel": "whoever waits for an answer is cancelled",
+    "cancel": "whoever waits is cancelled, at the `amount`-th step `where` (at once without one)",
     # the line
     "weather": "from now on the line does `where` to `amount` of a thousand frames",
     "cut": "for `amount` ms nothing passes in the line",
     "flood": "`amount` bytes of noise and old frames arrive at both ends",
-    "swap": "for `amount` ms another device is at the end of the line",
+    "swap": "for `amount` ms another device is at the end of the line (not just while the host asks "
+    "who is there, unless `where` is `at once`)",
     "unplug": "the plug is pulled out, and put in again after `amount` ms",
     # the device
     "device": "a fault of the simulator by the name `where`",

@@ -34,6 +34,8 @@ class Line:
         self.is_calm = True
         self.is_cut = False
         self.is_unplugged = False
+        self.plug = 0
+        """Counts how often the plug was moved: what was on its way before then is lost."""
         self.end: HostLink | None = None
         self.traffic: list[tuple[int, bool, bytes]] = []
         """Every piece of bytes that has left an end: when, whether from the host, what."""
@@ -63,23 +65,35 @@ class Line:
         self.traffic.append((self._now_ms(), False, data))
         if self.is_calm and not self.is_cut:
             self._kept[False].append(data)
-            asyncio.get_running_loop().call_soon(self._arrive, False, data)
+            asyncio.get_running_loop().call_soon(self._arrive, False, data, self.plug)
         else:
             self._through_weather(data, from_host=False)
 
     def flood(self, size: int) -> None:
         """Noise and old frames at both ends."""
         for from_host in (True, False):
-            self._arrive(from_host, self._random.randbytes(size))
+            self._arrive(from_host, self._random.randbytes(size), self.plug)
             for old in self._kept[from_host]:
-                self._arrive(from_host, old)
-            self._arrive(from_host, b"\x00")
+                self._arrive(from_host, old, self.plug)
+            self._arrive(from_host, b"\x00", self.plug)
 
     def pull(self) -> None:
         """The plug is out."""
         self.is_unplugged = True
+        self.moved()
         if self.end is not None:
             self.end.lose("it was unplugged")
+
+    def moved(self) -> None:
+        """The plug is somewhere else: the line forgets what was on its way, and what it heard."""
+        self.plug += 1
+        for kept in self._kept.values():
+            kept.clear()
+
+    def asks_who(self, names: Callable[[int], str]) -> bool:
+        """Whether the host's last words were who is there, or a new conversation."""
+        last = next((data for _, sent, data in reversed(self.traffic) if sent), b"")
+        return len(last) > 3 and names(kind_of(last)) in ("identify", "open")
 
     # --- weather -----------------------------------------------------------------------------
 
@@ -123,10 +137,10 @@ class Line:
     def _later(self, delay_ms: int, from_host: bool, data: bytes) -> None:
         if data:
             loop = asyncio.get_running_loop()
-            loop.call_later(delay_ms / 1_000, self._arrive, from_host, data)
+            loop.call_later(delay_ms / 1_000, self._arrive, from_host, data, self.plug)
 
-    def _arrive(self, from_host: bool, data: bytes) -> None:
-        if self.is_unplugged or self.is_cut:
+    def _arrive(self, from_host: bool, data: bytes, plug: int) -> None:
+        if self.is_unplugged or self.is_cut or plug != self.plug:
             return
         if from_host:
             self._receive(data)
