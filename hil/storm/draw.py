@@ -36,7 +36,7 @@ def draw(seed: int, family: Family, days: int = 1) -> Plan:
         seed,
         minutes,
         tuple(acts),
-        poll=30 * MINUTE if family == "pump" else 250,
+        poll=30 * MINUTE if family == "pump" else SECOND,
         error=random.choice((0, 0, random.randint(-145_000, 145_000), 145_000, -145_000)),
         late_worker=random.random() < 0.3,
         monitor=random.random() < 0.15,

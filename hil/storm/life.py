@@ -46,6 +46,10 @@ class Record:
     alarms: list[tuple[int, Alarm]] = field(default_factory=list)
     events: list[tuple[int, str, str]] = field(default_factory=list)
     """What befell the world: when, the act's `do` and `where`."""
+    charges: list[tuple[int, int]] = field(default_factory=list)
+    """From when to when a host was in charge."""
+    renewed: list[int] = field(default_factory=list)
+    """When the device took a renewal of the lease, or a start."""
     at_another: list[tuple[int, bytes]] = field(default_factory=list)
     """What arrived at another device while that one was at the end of the line."""
     reached: Counter[str] = field(default_factory=Counter)
@@ -75,7 +79,7 @@ class Storm:
         self.is_swapped = False
         self.wire.send = self.line.to_host
         self.files = Files(self.random)
-        self.record = Record(plan, witness, self.line)
+        self.record = Record(plan, witness, self.line, renewed=witness.renewed)
         self.traps: list[Trap] = []
         self.host: Host | None = None
         self.is_over = False
@@ -138,7 +142,9 @@ class Storm:
                 await asyncio.wait({taking})
                 tries = 0 if host.controller is not None else tries + 1
                 if host.controller is not None:
+                    since = self.clock.world_ms()
                     await host.gone.wait()
+                    self.record.charges.append((since, self.clock.world_ms()))
             finally:
                 self.host = None
                 await self._let_go(host)

@@ -156,3 +156,9 @@ def ceiling_of(contact: int) -> MicroAmps:
                 if one.contact == contact:
                     most = max(most, MicroAmps(area.ceiling * abs(one.share) // 100))
     return MicroAmps(most)
+
+
+@cache
+def programs_amplitude(name: str) -> MicroAmps:
+    """The amplitude at which a program starts."""
+    return next(one.areas[0].amplitude for one in programs() if one.name == name)

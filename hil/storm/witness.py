@@ -32,6 +32,8 @@ class Witness:
     def __init__(self) -> None:
         self.lines: list[TruthLine] = []
         self.deeds: list[Deed] = []
+        self.renewed: list[int] = []
+        """When the lease of an output was begun or prolonged."""
         self.last_ms = -1
         self.now: Callable[[], int] = lambda: 0
         self._handling = 0
@@ -107,4 +109,21 @@ class Witness:
             self.note("stop", depth)
             stop(depth)
 
+        if hasattr(firmware, "_lease_end"):
+            request = firmware.request
+
+            def requests(message: Any) -> Any:
+                reply = request(message)
+                if type(reply).__name__ == "Renewed":
+                    self.renewed.append(int(firmware.body.t_ms))
+                return reply
+
+            firmware.request = requests
+            meet = firmware.meet_deadline
+
+            def meets() -> None:
+                self.note("lease ended")
+                meet()
+
+            firmware.meet_deadline = meets
         firmware._once, firmware._remember, firmware.stop = handles, remembers, stops

@@ -299,14 +299,34 @@ def wall_time(self: Timeline, now: Any) -> Any:
 # --- the lease -----------------------------------------------------------------------------------
 
 
-async def renew_seldom(self: StimulatorController) -> None:
-    """It waits for its turn behind therapy."""
-    pause = self.profile.lease / 4 / 1_000
-    while True:
-        if self.session.is_live:
-            async with self.session._therapy_turn:
-                await self._renew()
-        await asyncio.sleep(pause)
+_renew = StimulatorController._renew
+BUSY_S = 2.5
+
+
+async def renew_when_idle(self: StimulatorController) -> None:
+    """Renewals give way to therapy, and for a while after it."""
+    now, busy = asyncio.get_running_loop().time(), vars(self.session).get("busy_until", 0.0)
+    if self.session._therapy_turn.locked():
+        vars(self.session)["busy_until"] = now + BUSY_S
+    elif now >= busy:
+        await _renew(self)
+
+
+async def execute_and_be_busy(self: Session, *args: Any, **named: Any) -> Result:
+    vars(self)["busy_until"] = asyncio.get_running_loop().time() + BUSY_S
+    return await _execute(self, *args, **named)
+
+
+def lease_is_forgotten(self: Any) -> None:
+    self._lease_end = None
+
+
+def accepts_any_digest(self: Any, slot: int, digest: bytes) -> Any:
+    return self.decode(self.memory.programs[slot])
+
+
+async def raises_from_what_was_asked(self: StimulatorController, amplitudes: Any) -> Result:
+    return Result("delivered", "the amplitudes are falling")
 
 
 ROAD_BUGS: Mapping[str, RoadBug] = {
@@ -405,6 +425,21 @@ ROAD_BUGS: Mapping[str, RoadBug] = {
             "lockouts follow the wall clock",
             "time that somebody sets on the host's clock has passed",
             put(Timeline, "slow", wall_time),
+        ),
+        RoadBug(
+            "lease not renewed under load",
+            "renewals give way to therapy, and for 2.5 s after it",
+            together(
+                put(StimulatorController, "_renew", renew_when_idle),
+                put(Session, "execute", execute_and_be_busy),
+            ),
+            "stimulator",
+        ),
+        RoadBug(
+            "an output outlives its host",
+            "a device lets an output go on when its lease has ended",
+            put(scs_firmware.StimulatorFirmware, "meet_deadline", lease_is_forgotten),
+            "stimulator",
         ),
     )
 }
