@@ -1,9 +1,11 @@
 """What a seed draws: people who ask for things, weather on the line, and what breaks when."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from hil.storm.plan import WEATHERS, Act, Family, Plan
+from hil.storm.stage import REFILL_DAYS
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 DAY_MINUTES = 1_440
@@ -23,24 +25,40 @@ JUMPS = (MINUTE, HOUR, 24 * HOUR)
 def draw(seed: int, family: Family, days: int = 1) -> Plan:
     """The plan of a seed; the same one every time."""
     random = Random(f"storm {family} {seed}")
-    minutes = days * DAY_MINUTES if family == "pump" else SESSION_MINUTES * days
-    length = minutes * MINUTE
-    people = _pump_people if family == "pump" else _stimulator_people
-    acts = people(random, length)
-    acts += _weather(random, length)
-    acts += _breakdowns(random, family, length)
-    acts += _interruptions(random, acts)
+    minutes = DAY_MINUTES if family == "pump" else SESSION_MINUTES
+    acts: list[Act] = []
+    for day in range(days):
+        of_day = _day(random, family, minutes * MINUTE, stormy=days == 1 or random.random() < 0.15)
+        acts += _moved(of_day, day, minutes * MINUTE, family)
     acts.sort(key=lambda act: act.at)
     return Plan(
         family,
         seed,
-        minutes,
+        minutes * days,
         tuple(acts),
         poll=30 * MINUTE if family == "pump" else SECOND,
         error=random.choice((0, 0, random.randint(-145_000, 145_000), 145_000, -145_000)),
         late_worker=random.random() < 0.3,
         monitor=random.random() < 0.15,
     )
+
+
+def _day(random: Random, family: Family, length: int, *, stormy: bool) -> list[Act]:
+    people = _pump_people if family == "pump" else _stimulator_people
+    acts = people(random, length)
+    if stormy:
+        acts += _weather(random, length)
+        acts += _breakdowns(random, family, length)
+        acts += _interruptions(random, acts)
+    return acts
+
+
+def _moved(acts: list[Act], day: int, length: int, family: Family) -> list[Act]:
+    """The acts on a later day, when the reservoir may have been filled anew."""
+    refill = day // REFILL_DAYS
+    where = str(refill) if refill and family == "pump" else ""
+    moved = [replace(act, at=act.at + day * length) for act in acts]
+    return [replace(one, where=where) if one.do == "apply" else one for one in moved]
 
 
 # --- people --------------------------------------------------------------------------------------

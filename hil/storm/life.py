@@ -5,7 +5,7 @@ import itertools
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from unittest import mock
@@ -19,6 +19,7 @@ from hil.storm.disk import Files
 from hil.storm.hosts import ASKING, Asked, Host, StormClock, Trap, chance_of, says
 from hil.storm.people import People, people_of
 from hil.storm.plan import Act, Plan
+from hil.storm.quick import QuickLoop, quickened
 from hil.storm.stage import START_MS
 from hil.storm.weather import Line
 from hil.storm.witness import Witness
@@ -417,12 +418,14 @@ def decided_by(random: Random) -> Iterator[None]:
         yield
 
 
-def run_storm(plan: Plan) -> Record:
-    """Runs a plan to its end on a fresh virtual loop."""
-    loop = VirtualLoop()
-    with decided_by(Random(f"host's dice {plan.seed}")), asyncio.Runner(
-        loop_factory=lambda: loop
-    ) as runner:
+def run_storm(plan: Plan, *, quick: bool = True) -> Record:
+    """Runs a plan to its end on a fresh virtual loop; ``quick`` changes nothing but the speed."""
+    loop = QuickLoop() if quick else VirtualLoop()
+    with ExitStack() as stack:
+        stack.enter_context(decided_by(Random(f"host's dice {plan.seed}")))
+        if quick:
+            stack.enter_context(quickened())
+        runner = stack.enter_context(asyncio.Runner(loop_factory=lambda: loop))
         return runner.run(_run(plan, loop))
 
 

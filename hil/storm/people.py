@@ -1,6 +1,7 @@
 """What people ask of a device in a storm, and how it is carried out on the real controller."""
 
 import asyncio
+import itertools
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,7 @@ class PumpPeople(People):
 
     async def apply(self, controller: PumpController, percent: int, asked: Asked) -> None:
         """Plans, confirms and applies."""
-        command = stage.pump_command(percent)
+        command = stage.pump_command(percent, fill_of(asked))
         asked.planned = asked.said
         plan = await controller.plan(command, stage.PATIENT)
         says(asked)
@@ -87,9 +88,10 @@ class PumpPeople(People):
             raise DeviceFault("this is no pump")
         try:
             held = controller.programs_in(await controller.read_back())
-            for percent in (100, 70, 90, 105, 110):
-                if held == (stage.pump_command(percent).program,):
-                    asked.amount = percent
+            fills = sorted({fill_of(one) for one in record.asked if one.what == "apply"})
+            for fill, percent in itertools.product(fills, (100, 70, 90, 105, 110)):
+                if held == (stage.pump_command(percent, fill).program,):
+                    asked.amount, asked.where = percent, str(fill or "")
                     await self.apply(controller, percent, asked)
                     asked.told = "done"
                     record.reached["went on at the end"] += 1
@@ -152,6 +154,11 @@ class StimulatorPeople(People):
                 record.wrong.append("a stop on a calm line left the output on")
         except NeuraxisError as error:
             record.wrong.append(f"a stop on a calm line failed: {error!r}")
+
+
+def fill_of(asked: Asked) -> int:
+    """The number of the refill that an apply belongs to."""
+    return int(asked.where) if asked.where.isdigit() else 0
 
 
 def people_of(family: Family) -> People:

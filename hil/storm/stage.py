@@ -11,7 +11,7 @@ from device_profiles.formulary import Formulary
 from device_profiles.formulary_file import load_formulary
 from device_profiles.profile import PumpProfile, StimulatorProfile
 from device_profiles.profile_file import load_profile
-from device_profiles.quantities import FemtogramsPerDay, MicroAmps, Milliseconds
+from device_profiles.quantities import DAY_MS, FemtogramsPerDay, MicroAmps, Milliseconds
 from device_profiles.therapy import InfusionTherapy, StimulationTherapy
 from device_profiles.therapy_file import reading_of
 from firmware_bridge.families.itp.driver import output_of
@@ -22,6 +22,8 @@ from safety.outputs import StimulatorProgram
 START_MS = 1_793_703_600_000
 """2026-11-03T11:00:00Z: noon in Berlin, after the fill."""
 PATIENT = "STORM-001"
+REFILL_DAYS = 50
+"""How often a pump is filled anew."""
 
 _INFUSION = """\
 therapy: infusion
@@ -73,11 +75,13 @@ start_with: walking
 """
 
 
+_PASSED = ("SR-04", "SR-05", "SR-06", "SR-12", "SR-14", "SR-18", "SR-19", "SR-25", "SR-41", "SR-44", "SR-59", "SR-63")
+
+
 def reason(who: str) -> Override:
     """Why a person lets soft findings pass, with a second one who agrees."""
     second = "B" if who == "A" else "A"
-    rules = ("SR-06", "SR-18", "SR-41", "SR-44", "SR-59", "SR-63", "SR-04", "SR-05", "SR-14", "SR-25")
-    return Override(rules, who or "A", "a storm", second)
+    return Override(_PASSED, who or "A", "a storm", second)
 
 
 @cache
@@ -123,9 +127,11 @@ def stimulation() -> StimulationTherapy:
 
 
 @cache
-def pump_command(percent: int) -> ProgramPump:
-    """The therapy with its basal at so many per cent."""
+def pump_command(percent: int, fill: int = 0) -> ProgramPump:
+    """The therapy with its basal at so many per cent, after so many refills."""
     therapy = infusion()
+    filled = Milliseconds(therapy.fill.at_ms + fill * REFILL_DAYS * DAY_MS)
+    therapy = replace(therapy, fill=replace(therapy.fill, at_ms=filled))
     basal = tuple(
         replace(step, rate=FemtogramsPerDay(step.rate * percent // 100)) for step in therapy.basal
     )
