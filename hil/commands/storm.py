@@ -68,7 +68,8 @@ def storm(
         typer.Option("--plan", metavar="FILE", help="Run this plan instead of seeds."),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, metavar="N", help="Processes; default: all cores.")
+        int | None,
+        typer.Option("--jobs", min=1, metavar="N", help="Processes; default: all cores."),
     ] = None,
     cluster: Annotated[
         str | None,
@@ -96,9 +97,7 @@ def storm(
             return _one(read_plan(plan), f"neuraxis storm --plan {plan}", smaller, save, form)
         wanted = parse_seeds(seeds)
         families: list[Family] = [
-            family
-            for family in ("pump", "stimulator")
-            if device in (Device.BOTH, Device(family))  # type: ignore[misc]
+            family for family in ("pump", "stimulator") if device in (Device.BOTH, Device(family))
         ]
         engine = on_cluster(cluster) if cluster else on_cores(jobs or all_cores())
         tally = _run(engine, chunks_of(families, wanted, days), form)

@@ -78,7 +78,9 @@ def _pump_people(random: Random, length: int) -> list[Act]:
                 soon = at + random.choice((0, 1, 300, 700, 1_600, 4_000, 61_000))
                 acts.append(Act(soon, "bolus", amount=dose, who=random.choice("AB")))
         elif kind < 0.86:
-            acts.append(Act(at, "apply", amount=random.choice((70, 90, 100, 105, 110, 400)), who=who))
+            acts.append(
+                Act(at, "apply", amount=random.choice((70, 90, 100, 105, 110, 400)), who=who)
+            )
         elif kind < 0.92:
             depth = random.choice(("hold", "hold", "policy", "flow"))
             soon = at if random.random() < 0.3 else _just_after(random, acts, at)
@@ -145,7 +147,9 @@ def _interruptions(random: Random, acts: list[Act]) -> list[Act]:
 def _just_after(random: Random, acts: list[Act], at: int) -> int:
     """A moment at which something is likely to be under way."""
     asked = [act.at for act in acts if act.do in ("bolus", "apply")]
-    return random.choice(asked or [at]) + random.choice((0, 1, 2, 10, 400, 600, 1_500, 40_000, 90_000))
+    return random.choice(asked or [at]) + random.choice(
+        (0, 1, 2, 10, 400, 600, 1_500, 40_000, 90_000)
+    )
 
 
 def _stimulator_people(random: Random, length: int) -> list[Act]:
@@ -161,7 +165,9 @@ def _stimulator_people(random: Random, length: int) -> list[Act]:
             acts.append(Act(at, "amplitude", amount=level, who=who))
             if random.random() < 0.4:
                 soon = at + random.choice((0, 1, 200, 600, 1_200))
-                acts.append(Act(soon, "amplitude", amount=random.choice((0, 1_000, 5_000)), who="B"))
+                acts.append(
+                    Act(soon, "amplitude", amount=random.choice((0, 1_000, 5_000)), who="B")
+                )
         elif kind < 0.7:
             acts.append(Act(at, "stop", where=random.choice(("hold", "policy", "flow")), who=who))
             acts.append(Act(at + random.randint(1, 9) * SECOND, "start", where="walking", who="B"))
@@ -212,7 +218,9 @@ def _breakdowns(random: Random, family: Family, length: int) -> list[Act]:
     some(0.06, 1, lambda at: [Act(at, "full", amount=random.randint(100, long))])
     some(0.06, 1, lambda at: [Act(at, "sync", amount=random.randint(100, long))])
     some(0.10, 2, lambda at: [Act(at, "slow", amount=random.randint(100, long))])
-    some(0.15, 2, lambda at: [Act(at, "wall", amount=random.choice((-1, 1)) * random.choice(JUMPS))])
+    some(
+        0.15, 2, lambda at: [Act(at, "wall", amount=random.choice((-1, 1)) * random.choice(JUMPS))]
+    )
     some(0.08, 2, lambda at: [Act(at, "suspend", amount=random.randint(100, 8 * long))])
     some(0.10, 2, lambda at: [Act(at, "stall", amount=random.choice((300, 600, 2_500, 7_000)))])
     some(0.15, 3, lambda at: [_stretched(random, at)])
@@ -243,7 +251,9 @@ def _death(random: Random, family: Family, at: int) -> Act:
 
 def _stretched(random: Random, at: int) -> Act:
     where = random.choice(("offload", "offloaded", "open"))
-    return Act(at, "stretch", where=where, amount=random.choice((50, 600, 2_000, 4_900, 6_000, 70_000)))
+    return Act(
+        at, "stretch", where=where, amount=random.choice((50, 600, 2_000, 4_900, 6_000, 70_000))
+    )
 
 
 def _pump_broken(random: Random, length: int) -> list[Act]:

@@ -45,7 +45,7 @@ class StormClock(VirtualClock):
         """The event loop does nothing for a while, and then everything that has come due."""
         self._virtual.now_ns += for_ms * NS_PER_MS
 
-    def offload(self, work: Callable[[], T]) -> Awaitable[T]:
+    def offload(self, work: Callable[[], T]) -> Awaitable[T]:  # type: ignore[override]
         """See `Clock.offload`."""
         if self._row:
             self._do_row()
@@ -156,7 +156,10 @@ class Host:
             HostDisk(files, self.step), HostAnchor(files, self.step), HostStates(files, self.step)
         )
         self.settings = Settings(
-            clock, lambda serial: place, lambda alarm: heard(alarm) if self.is_alive else None, new_id
+            clock,
+            lambda serial: place,
+            lambda alarm: heard(alarm) if self.is_alive else None,
+            new_id,
         )
 
     def step(self, name: str) -> bool:

@@ -22,8 +22,8 @@ from hil.storm.plan import Act, Plan
 from hil.storm.quick import QuickLoop, quickened
 from hil.storm.stage import START_MS
 from hil.storm.weather import Line
-from hil.storm.witness import Witness
 from hil.storm.wires import DeviceWire
+from hil.storm.witness import Witness
 from safety.alarms import Alarm
 
 OTHER_SERIAL = "OTHER-0002"
@@ -412,8 +412,9 @@ class Storm:
 def decided_by(random: Random) -> Iterator[None]:
     """The host's own dice are thrown by the seed."""
     below, token = chance_of(random)
-    with mock.patch.object(secrets, "randbelow", below), mock.patch.object(
-        secrets, "token_hex", token
+    with (
+        mock.patch.object(secrets, "randbelow", below),
+        mock.patch.object(secrets, "token_hex", token),
     ):
         yield
 

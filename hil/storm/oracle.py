@@ -124,15 +124,35 @@ def _stops(record: Record) -> Iterator[str]:
     asked = [one for one in record.asked if one.what in ("stop", "switch", "apply")]
     for one in asked:
         begun = one.begun_at
-        if one.what == "stop" and one.stood and begun >= 0:
-            if not any(begun <= at <= begun + AT_ONCE_MS for at in left):
-                yield f"request {one.number}: the stop did not leave at once"
+        was_heard = one.what == "stop" and one.stood and begun >= 0
+        if was_heard and not any(begun <= at <= begun + AT_ONCE_MS for at in left):
+            yield f"request {one.number}: the stop did not leave at once"
     for deed in record.witness.deeds:
         if deed.what != "stop":
             continue
         may = any(
-            one.at <= deed.at and (one.what != "stop" or one.where == deed.value) for one in asked
+            one.at <= deed.at and (one.what != "stop" or one.where == deed.value)
+            for one in asked
             if one.what == "stop" or record.plan.family == "stimulator"
         )
         if not may and deed.at < record.calm_from:
             yield f"at {deed.at} ms the device was stopped ({deed.value}), and nobody asked for it"
+
+
+def approved_before_a_stop(record: Record) -> Iterator[str]:
+    """A plan that was made before a stop is not carried out after it (SR-32, SR-58).
+
+    Not part of `judge`: the road does not keep it yet, and `tests/storm` says so.
+    """
+    asked = _by_id(record)
+    stops = [one for one in record.asked if one.what == "stop" and one.begun_at >= 0]
+    for deed in record.witness.deeds:
+        one = asked.get(deed.id)
+        if deed.what != "acted" or one is None or not one.planned:
+            continue
+        for stop in stops:
+            if one.planned < stop.said < one.said:
+                yield (
+                    f"request {one.number} was planned before the stop of request {stop.number} "
+                    "and carried out after it"
+                )

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from firmware_bridge.families.itp.physics import DAY_MS, MINUTE_MS, PPM
@@ -136,7 +137,7 @@ def _basal(record: Record) -> Iterator[str]:
     borders = sorted({*times, *(at for at, _ in changes)})
     program: tuple[Any, int] | None = None
     broken, place = False, 0
-    for begin, end in zip(borders, borders[1:], strict=False):
+    for begin, end in pairwise(borders):
         while place < len(changes) and changes[place][0] <= begin:
             change = changes[place][1]
             place += 1
@@ -188,29 +189,21 @@ def _volume(times: Sequence[int], volumes: Sequence[int], ms: int) -> int:
 
 def _confirmed(record: Record) -> Iterator[str]:
     """When a person hears that the stop is confirmed, no bolus runs, and nothing after `flow`."""
-    deeds = record.witness.deeds
     for one in record.asked:
         if one.what != "stop" or one.told != "done":
             continue
-        running: Deed | None = None
-        halted = False
-        for deed in deeds:
-            if deed.at > one.told_at:
-                break
-            if deed.what == "begin_bolus":
-                running = deed
-            elif deed.what == "end_boluses":
-                running = None
-            elif deed.what in ("follow", "halt"):
-                halted = deed.what == "halt"
-                if deed.what == "follow" and deed.at >= one.at:
-                    break  # somebody applied a program meanwhile: what follows is another story
-        else:
-            deed = None
-        if deed is not None and deed.what == "follow" and deed.at >= one.at:
-            continue
+        deeds = [deed for deed in record.witness.deeds if deed.at <= one.told_at]
+        if any(deed.what == "follow" and deed.at >= one.at for deed in deeds):
+            continue  # somebody applied a program meanwhile: what follows is another story
+        running = _running(deeds)
         if running is not None and running.at + running.value[2] > one.told_at:
             yield f"request {one.number}: the stop counted as confirmed while a bolus ran"
-        if one.where == "flow" and not halted and any(deed.what == "follow" for deed in deeds):
-            if next(d.at for d in deeds if d.what == "follow") < one.at:
-                yield f"request {one.number}: the stop of the flow was confirmed, and it flows"
+        flow = next((d.what for d in reversed(deeds) if d.what in ("follow", "halt")), "halt")
+        if one.where == "flow" and flow == "follow":
+            yield f"request {one.number}: the stop of the flow was confirmed, and it flows"
+
+
+def _running(deeds: Sequence[Deed]) -> Deed | None:
+    """The last bolus that was begun and not ended before its time."""
+    last = next((d for d in reversed(deeds) if d.what in ("begin_bolus", "end_boluses")), None)
+    return last if last is not None and last.what == "begin_bolus" else None

@@ -5,7 +5,6 @@ from typing import Any
 
 from firmware_bridge.families.scs.body import TEST_RATE_MHZ
 from hil.storm import stage
-from hil.storm.hosts import Asked
 from hil.storm.life import Record
 
 RAMP_MS = 1_000
@@ -18,7 +17,13 @@ PEOPLE = ("apply", "start", "amplitude", "switch", "measure", "stop", "look")
 
 def judge_stimulator(record: Record) -> list[str]:
     """What only a stimulator can do wrong."""
-    return [*_ceilings(record), *_wishes(record), *_lease(record), *_kept(record), *_stopped(record)]
+    return [
+        *_ceilings(record),
+        *_wishes(record),
+        *_lease(record),
+        *_kept(record),
+        *_stopped(record),
+    ]
 
 
 def _ceilings(record: Record) -> Iterator[str]:
@@ -118,5 +123,4 @@ def _stopped(record: Record) -> Iterator[str]:
             continue
         for begin, end in flows:
             if begin <= one.begun_at and end > one.told_at + SLACK_MS:
-                yield f"request {one.number}: the stop was confirmed, and current flowed until {end}"
-
+                yield f"request {one.number}: the stop was confirmed, and it flowed until {end} ms"

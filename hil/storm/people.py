@@ -39,7 +39,8 @@ class People(ABC):
         await controller.sample()
 
     def attend(self, controller: AnyController, host: Host) -> None:
-        """A host has taken charge."""
+        """A host has taken charge; a pump needs nothing of it."""
+        return
 
     @abstractmethod
     async def go_on(self, controller: AnyController, record: "Record", asked: Asked) -> None:

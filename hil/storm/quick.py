@@ -11,11 +11,14 @@ from functools import lru_cache
 from typing import Any
 from unittest import mock
 
+from device_profiles.notation import write_duration, write_mass
 from firmware_bridge.clock import VirtualLoop
 from firmware_bridge.families.itp import driver as pump_driver
 from firmware_bridge.families.scs import driver as stimulator_driver
 from firmware_bridge.protocol import blob
 from safety import kernel, rules_windows
+from safety.limits import pump_limits
+from safety.review import review_infusion, review_stimulation
 
 KEPT = 8_192
 
@@ -38,11 +41,11 @@ def by_identity(pure: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _REMEMBERED: tuple[tuple[Any, str, Any], ...] = (
-    (kernel, "review_infusion", by_identity(kernel.review_infusion)),
-    (kernel, "review_stimulation", by_identity(kernel.review_stimulation)),
-    (kernel, "pump_limits", by_identity(kernel.pump_limits)),
-    (rules_windows, "write_mass", lru_cache(KEPT)(rules_windows.write_mass)),
-    (rules_windows, "write_duration", lru_cache(KEPT)(rules_windows.write_duration)),
+    (kernel, "review_infusion", by_identity(review_infusion)),
+    (kernel, "review_stimulation", by_identity(review_stimulation)),
+    (kernel, "pump_limits", by_identity(pump_limits)),
+    (rules_windows, "write_mass", lru_cache(KEPT)(write_mass)),
+    (rules_windows, "write_duration", lru_cache(KEPT)(write_duration)),
     (pump_driver, "blob_of", lru_cache(256)(pump_driver.blob_of)),
     (pump_driver, "decode_program", lru_cache(256)(blob.decode_program)),
     (stimulator_driver, "decode_program", lru_cache(256)(blob.decode_program)),

@@ -38,7 +38,12 @@ def about(outcome: Outcome, command: str) -> Iterator[str]:
 def table_of(tally: Tally) -> Table:
     """What was drawn, in how many seeds; what was reached, how often."""
     table = Table(title=f"{tally.seeds} storms", title_justify="left", expand=False)
-    for column, justify in (("drawn", "left"), ("seeds", "right"), ("reached", "left"), ("times", "right")):
+    for column, justify in (
+        ("drawn", "left"),
+        ("seeds", "right"),
+        ("reached", "left"),
+        ("times", "right"),
+    ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     left, right = _rows(tally.drew), _rows(tally.reached)
     for row in range(max(len(left), len(right))):

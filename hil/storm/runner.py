@@ -152,7 +152,9 @@ def on_cluster(address: str) -> Engine:
         except (OSError, ValueError) as error:
             raise UsageError(f"no Dask scheduler answers at {address}: {error}") from error
         with client:
-            for _, tally in as_completed(client.map(run_chunk, chunks, pure=False), with_results=True):
+            for _, tally in as_completed(
+                client.map(run_chunk, chunks, pure=False), with_results=True
+            ):
                 yield tally
 
     return run

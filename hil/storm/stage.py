@@ -75,7 +75,20 @@ start_with: walking
 """
 
 
-_PASSED = ("SR-04", "SR-05", "SR-06", "SR-12", "SR-14", "SR-18", "SR-19", "SR-25", "SR-41", "SR-44", "SR-59", "SR-63")
+_PASSED = (
+    "SR-04",
+    "SR-05",
+    "SR-06",
+    "SR-12",
+    "SR-14",
+    "SR-18",
+    "SR-19",
+    "SR-25",
+    "SR-41",
+    "SR-44",
+    "SR-59",
+    "SR-63",
+)
 
 
 def reason(who: str) -> Override:

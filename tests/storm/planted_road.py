@@ -6,14 +6,12 @@ too and says so.
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
-from device_profiles.errors import LinkLost, NeuraxisError, Refused, Uncertain
-from firmware_bridge import controller as controller_module
-from firmware_bridge import session as session_module
+from device_profiles.errors import NeuraxisError, Uncertain
 from firmware_bridge.controller import Controller
 from firmware_bridge.driver import Sample, Step
 from firmware_bridge.families import firmware as firmware_module
@@ -29,13 +27,13 @@ from firmware_bridge.protocol.messages import (
     Open,
     Opened,
     OutcomeOf,
-    Refused as DeviceRefused,
     Reply,
     Stop,
 )
 from firmware_bridge.session import Result, Session
+from hil.storm import stage
 from hil.storm.plan import Family
-from safety import fold, gate
+from safety import fold
 from safety.events import Connected, Settled
 from safety.timeline import Timeline
 
@@ -85,7 +83,7 @@ def planted(bug: RoadBug) -> Iterator[None]:
             patch.stop()
 
 
-# --- a command on its way --------------------------------------------------------------------------
+# --- a command on its way ------------------------------------------------------------------------
 
 _execute, _carry_out, _exchange = Session.execute, Session._carry_out, Session._exchange
 _controller_carry_out = Controller.carry_out
@@ -102,16 +100,9 @@ async def asks_again(self: Any, *args: Any, **named: Any) -> Result:
     try:
         return await _controller_carry_out(self, *args, **named)
     except Uncertain:
-        state, self.gate._state = self.gate._state, replace(self.gate._state, unsettled=())
-        try:  # its caller has read the state already: the doubt is what would keep it back
-            return await _controller_carry_out(self, *args, **{**named, "epoch": None})
-        finally:
-            del state
-
-
-async def silence_is_no(self: Session, clearance: Any, step: Step, driver: Any) -> Result:
-    result = await _carry_out(self, clearance, step, driver)
-    return result
+        # The doubt is what would keep it back, and the state that was approved is another by now.
+        self.gate._state = replace(self.gate._state, unsettled=())
+        return await _controller_carry_out(self, *args, **{**named, "epoch": None})
 
 
 async def takes_silence_for_no(self: Session, intent_id: int) -> Result:
@@ -180,14 +171,6 @@ async def lower_in_turn(self: Session, request: Any) -> Reply:
         return await _lower(self, request)
 
 
-async def lower_voids_nothing(self: Session, request: Any) -> Reply:
-    before = self._lowerings
-    try:
-        return await _lower(self, request)
-    finally:
-        self._lowerings = before
-
-
 async def execute_regardless(
     self: Session, clearance: Any, procedure: Any, driver: Any, why_void: Any, *, live: bool = False
 ) -> Result:
@@ -212,10 +195,8 @@ _close = KnownDevice.close
 
 async def close_with_a_stop(self: KnownDevice) -> None:
     if self.session.broken is None and self._gate is not None:
-        try:
+        with suppress(NeuraxisError):
             await self.session.lower(Stop("flow"))
-        except NeuraxisError:
-            pass
     await _close(self)
 
 
@@ -228,36 +209,18 @@ async def open_without_asking(self: Session) -> None:
     self._session = fresh
 
 
-def open_keeps_staging(self: Any, envelope: Any) -> Any:
-    raise NotImplementedError
-
-
 _begin = PumpController.begin
 
 
 async def begin_applies(self: PumpController) -> None:
     """A host that puts back by itself what ran before it died."""
-    before = self._settings
     await _begin(self)
     program = self.state.last_verified
     if program is not None and self.state.held:
-        from hil.storm import stage
-
         command = stage.pump_command(100)
-        try:
+        with suppress(NeuraxisError):
             plan = await self.plan(command, stage.PATIENT)
             await self.apply(command, stage.PATIENT, plan.digest, stage.reason("A"))
-        except NeuraxisError:
-            pass
-    del before
-
-
-def session_of_any_age(self: Any, envelope: Any) -> Any:
-    self._session = envelope.session if self._session is not None else None
-    return _answer(self, envelope)
-
-
-_answer = firmware_module.Firmware._answer
 
 
 # --- counting ------------------------------------------------------------------------------------
@@ -321,14 +284,6 @@ def lease_is_forgotten(self: Any) -> None:
     self._lease_end = None
 
 
-def accepts_any_digest(self: Any, slot: int, digest: bytes) -> Any:
-    return self.decode(self.memory.programs[slot])
-
-
-async def raises_from_what_was_asked(self: StimulatorController, amplitudes: Any) -> Result:
-    return Result("delivered", "the amplitudes are falling")
-
-
 ROAD_BUGS: Mapping[str, RoadBug] = {
     bug.name: bug
     for bug in (
@@ -354,7 +309,8 @@ ROAD_BUGS: Mapping[str, RoadBug] = {
         ),
         RoadBug(
             "reply matched by order",
-            "the next reply answers the oldest question, whatever its number; a Done counts for any id",
+            "the next reply answers the oldest question, whatever its number; a Done counts "
+            "for any id",
             together(put(Session, "received", in_order), put(Done, "__eq__", any_done)),
         ),
         RoadBug(
