@@ -102,12 +102,15 @@ def _greed(random: Random, length: int) -> list[Act]:
     """Somebody asks for dose after dose, until a window is full, and something helps."""
     at, dose = random.randrange(length), random.choice((50, 80, 150, 200))
     acts = []
-    helper = random.choice(("", "wall", "suspend", "kill", "cancel", "cancel", "power"))
+    helper = random.choice(("", "wall", "suspend", "kill", "cancel", "rough", "power"))
     amount = random.choice(JUMPS) if helper == "wall" else random.choice((0, 2_000, 4 * HOUR))
     for _ in range(random.randint(4, 9)):
         at += random.randint(3, 25) * MINUTE
         acts.append(Act(at, "bolus", amount=dose, who=random.choice("AB")))
-        if helper and random.random() < 0.4:
+        if helper and random.random() < 0.5:
+            if helper == "rough":
+                acts += _rough(random, at)
+                continue
             if helper == "cancel" and random.random() < 0.7:
                 where = random.choice(("done bolus", "leaves bolus", "synced", "heard bolus"))
                 acts.append(Act(at - 1, "cancel", where=where, amount=1))

@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any, TypeVar
 
 from firmware_bridge.clock import NS_PER_MS, VirtualClock, VirtualLoop
@@ -188,8 +187,3 @@ class Host:
         """A task that dies with this host."""
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-
-
-def chance_of(random: Random) -> tuple[Callable[[int], int], Callable[[int], str]]:
-    """Stand-ins for `secrets.randbelow` and `secrets.token_hex` that a seed decides."""
-    return random.randrange, lambda size: random.randbytes(size).hex()

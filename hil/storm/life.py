@@ -2,24 +2,20 @@
 
 import asyncio
 import itertools
-import secrets
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from random import Random
-from unittest import mock
 
 from device_profiles.errors import DeviceFault, NeuraxisError, Refused, Uncertain
 from firmware_bridge.clock import VirtualLoop
-from firmware_bridge.families.table import AnyController, connect, stop_at_once
+from firmware_bridge.families.table import AnyController, connect
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES
 from hil.storm.disk import Files
-from hil.storm.hosts import ASKING, Asked, Host, StormClock, Trap, chance_of, says
+from hil.storm.hosts import ASKING, Asked, Host, StormClock, Trap, says
 from hil.storm.people import People, people_of
 from hil.storm.plan import Act, Plan
-from hil.storm.quick import QuickLoop, quickened
+from hil.storm.record import Record
 from hil.storm.stage import START_MS
 from hil.storm.weather import Line
 from hil.storm.wires import DeviceWire
@@ -34,31 +30,6 @@ CALM_S = 900
 """How long calm lasts before the last host comes: the last late frames and boluses are over."""
 PATIENCE_S = 300
 """How long the end of a storm waits for answers that are still under way."""
-
-
-@dataclass(slots=True)
-class Record:
-    """What one storm leaves for the oracle: the witness, the line, the people; no journal."""
-
-    plan: Plan
-    witness: Witness
-    line: Line
-    asked: list[Asked] = field(default_factory=list)
-    alarms: list[tuple[int, Alarm]] = field(default_factory=list)
-    events: list[tuple[int, str, str]] = field(default_factory=list)
-    """What befell the world: when, the act's `do` and `where`."""
-    charges: list[tuple[int, int]] = field(default_factory=list)
-    """From when to when a host was in charge."""
-    renewed: list[int] = field(default_factory=list)
-    """When the device took a renewal of the lease, or a start."""
-    at_another: list[tuple[int, bytes]] = field(default_factory=list)
-    """What arrived at another device while that one was at the end of the line."""
-    reached: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
-    journal: bytes = b""
-    lives: int = 0
-    calm_from: int = 0
-    end: int = 0
 
 
 class Storm:
@@ -406,32 +377,3 @@ class Storm:
         finally:
             with suppress(NeuraxisError, OSError):
                 await controller.close()
-
-
-@contextmanager
-def decided_by(random: Random) -> Iterator[None]:
-    """The host's own dice are thrown by the seed."""
-    below, token = chance_of(random)
-    with (
-        mock.patch.object(secrets, "randbelow", below),
-        mock.patch.object(secrets, "token_hex", token),
-    ):
-        yield
-
-
-def run_storm(plan: Plan, *, quick: bool = True) -> Record:
-    """Runs a plan to its end on a fresh virtual loop; ``quick`` changes nothing but the speed."""
-    loop = QuickLoop() if quick else VirtualLoop()
-    with ExitStack() as stack:
-        stack.enter_context(decided_by(Random(f"host's dice {plan.seed}")))
-        if quick:
-            stack.enter_context(quickened())
-        runner = stack.enter_context(asyncio.Runner(loop_factory=lambda: loop))
-        return runner.run(_run(plan, loop))
-
-
-async def _run(plan: Plan, loop: VirtualLoop) -> Record:
-    return await Storm(plan, loop).run()
-
-
-__all__ = ["Record", "Storm", "run_storm", "stop_at_once"]

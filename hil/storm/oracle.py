@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from firmware_bridge.families.table import CATALOGUE
 from firmware_bridge.protocol.frames import decode_frame
 from hil.storm.hosts import Asked
-from hil.storm.life import Record
 from hil.storm.oracle_pump import judge_pump
 from hil.storm.oracle_stimulator import judge_stimulator
+from hil.storm.record import Record
 from hil.storm.weather import kind_of
 
 OPEN, STOP = 0x02, 0x07

@@ -7,7 +7,7 @@ from typing import Any
 
 from firmware_bridge.families.itp.physics import DAY_MS, MINUTE_MS, PPM
 from hil.storm import stage
-from hil.storm.life import Record
+from hil.storm.record import Record
 from hil.storm.witness import Deed
 
 HOUR_MS = 3_600_000

@@ -5,7 +5,7 @@ from typing import Any
 
 from firmware_bridge.families.scs.body import TEST_RATE_MHZ
 from hil.storm import stage
-from hil.storm.life import Record
+from hil.storm.record import Record
 
 RAMP_MS = 1_000
 """Every fall ends within a second."""

@@ -17,11 +17,12 @@ from hil.storm.plan import Family
 from safety.events import Looked
 
 if TYPE_CHECKING:
-    from hil.storm.life import Record
+    from hil.storm.record import Record
 
 MCG = 1_000_000_000
 """fg."""
 BOLUS_OVER = Milliseconds(300_000)
+READING_S = 2.0
 DEPTHS: dict[str, StopDepth] = {"hold": "hold", "policy": "policy", "flow": "flow"}
 
 
@@ -45,6 +46,15 @@ class People(ABC):
     @abstractmethod
     async def go_on(self, controller: AnyController, record: "Record", asked: Asked) -> None:
         """The last request, on a calm line: going on with what flows must be possible."""
+
+
+async def _reads(asked: Asked) -> None:
+    """A person reads the plan that was just made, B for longer than A, and says yes."""
+    says(asked)
+    asked.planned = asked.said
+    if asked.who == "B":
+        await asyncio.sleep(READING_S)
+    says(asked)
 
 
 async def _common(controller: AnyController, asked: Asked) -> bool:
@@ -78,9 +88,8 @@ class PumpPeople(People):
     async def apply(self, controller: PumpController, percent: int, asked: Asked) -> None:
         """Plans, confirms and applies."""
         command = stage.pump_command(percent, fill_of(asked))
-        asked.planned = asked.said
         plan = await controller.plan(command, stage.PATIENT)
-        says(asked)
+        await _reads(asked)
         await controller.apply(command, stage.PATIENT, plan.digest, stage.reason(asked.who))
 
     async def go_on(self, controller: AnyController, record: "Record", asked: Asked) -> None:
@@ -117,9 +126,8 @@ class StimulatorPeople(People):
         match asked.what:
             case "apply":
                 command = stage.stimulator_command()
-                asked.planned = asked.said
                 plan = await controller.plan(command, stage.PATIENT)
-                says(asked)
+                await _reads(asked)
                 await controller.apply(command, stage.PATIENT, plan.digest, reason)
             case "start":
                 stops = controller.session.lowerings

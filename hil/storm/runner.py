@@ -13,9 +13,10 @@ import cbor2
 
 from device_profiles.errors import UsageError
 from hil.storm.draw import draw
-from hil.storm.life import Record, run_storm
 from hil.storm.oracle import judge
 from hil.storm.plan import Family, Plan
+from hil.storm.record import Record
+from hil.storm.run import run_storm
 
 CHUNK = 20
 """Seeds that a worker is handed at once."""

@@ -13,10 +13,10 @@ import pytest
 
 from device_profiles.errors import UsageError
 from hil.storm.draw import draw
-from hil.storm.life import run_storm
 from hil.storm.oracle import approved_before_a_stop, judge
 from hil.storm.oracle_pump import most_in
 from hil.storm.plan import Act, Family, Plan, parse_plan, read_plan
+from hil.storm.run import run_storm
 from hil.storm.runner import (
     Tally,
     chunks_of,
