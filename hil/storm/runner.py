@@ -153,10 +153,9 @@ def on_cluster(address: str) -> Engine:
         except (OSError, ValueError) as error:
             raise UsageError(f"no Dask scheduler answers at {address}: {error}") from error
         with client:
-            for _, tally in as_completed(
-                client.map(run_chunk, chunks, pure=False), with_results=True
-            ):
-                yield tally
+            futures = client.map(run_chunk, chunks, pure=False)
+            for done in as_completed(futures, loop=client.loop):
+                yield done.result()
 
     return run
 

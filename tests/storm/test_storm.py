@@ -299,7 +299,7 @@ def test_the_same_command_spreads_over_a_dask_cluster(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
     assert done.stdout.split() == ["40", "0"], done.stderr[-2_000:]
 
