@@ -53,7 +53,7 @@ def storm(
     seeds: Annotated[
         str, typer.Option("--seeds", metavar="A..B", help="Which seeds, both ends included.")
     ] = "1..100",
-    device: Annotated[Device, typer.Option("--device", help="Which device.")] = Device.BOTH,
+    kind: Annotated[Device, typer.Option("--device", help="Which device.")] = Device.BOTH,
     days: Annotated[
         int,
         typer.Option(
@@ -97,7 +97,7 @@ def storm(
             return _one(read_plan(plan), f"neuraxis storm --plan {plan}", smaller, save, form)
         wanted = parse_seeds(seeds)
         families: list[Family] = [
-            family for family in ("pump", "stimulator") if device in (Device.BOTH, Device(family))
+            family for family in ("pump", "stimulator") if kind in (Device.BOTH, Device(family))
         ]
         engine = on_cluster(cluster) if cluster else on_cores(jobs or all_cores())
         tally = _run(engine, chunks_of(families, wanted, days), form)
