@@ -105,7 +105,8 @@ def _another(record: Record) -> Iterator[str]:
     What was on its way when the plug was moved arrives there too: a session of its own it has not.
     """
     for at, data in record.at_another:
-        if len(data) > 3 and data.endswith(b"\x00") and kind_of(data) == OPEN:
+        is_whole = len(data) > 3 and decode_frame(data[:-1]) is not None
+        if is_whole and kind_of(data) == OPEN:
             yield f"at {at} ms another device was asked to open a conversation"
 
 
