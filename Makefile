@@ -6,7 +6,7 @@ UPGRADE ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test coverage check prove prove-quick fuzz lock bench usb-kernel clean
+.PHONY: help demo test coverage check prove prove-quick storm storm-quick fuzz lock bench usb-kernel clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile
@@ -43,6 +43,15 @@ prove-quick: $(STAMP) ## the same methods in their short form, two minutes
 
 fuzz: $(STAMP) ## fuzzes everything that reads bytes: over 10 million executions, about a quarter of an hour
 	@$(BIN)/python -m tests.fuzz && $(BIN)/python -m tests.fuzz --twins
+
+storm: $(STAMP) ## 100,000 simulated storms, then the bugs of the road that measure them; hours
+	@$(BIN)/neuraxis storm --device pump --seeds 1..90000
+	@$(BIN)/neuraxis storm --device stimulator --seeds 1..10000
+	@$(BIN)/python -m tests.storm.hunt --write && $(BIN)/python -m tests.safety_case
+
+storm-quick: $(STAMP) ## 2,000 simulated storms, as CI runs them; some two minutes
+	@$(BIN)/neuraxis storm --device pump --seeds 1..1800
+	@$(BIN)/neuraxis storm --device stimulator --seeds 1..200
 
 lock: $(STAMP) ## compile requirements.lock again; UPGRADE=1 takes the newest versions
 	@sh .ci/check_lock.sh --write $(if $(UPGRADE),--upgrade)

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from firmware_bridge.simulator.faults import describe_faults
-from hil.commands import alarms, bench, device, files, journal, keys, mri, therapy
+from hil.commands import alarms, bench, device, files, journal, keys, mri, storm, therapy
 from hil.commands.options import DISCLAIMER
 from hil.commands.shell import errors
 from hil.exit_codes import DONE, INTERNAL_ERROR
@@ -62,6 +62,7 @@ for command in (
     alarms.acknowledge,
     alarms.pause,
     bench.devices,
+    storm.storm,
 ):
     app.command()(command)
 app.command(epilog="\b\n" + describe_faults())(bench.simulate)

@@ -7,6 +7,7 @@ line number is in it, so that it changes only when what it tells of does.
 
 import argparse
 import ast
+import json
 import re
 import sys
 import textwrap
@@ -35,6 +36,7 @@ from traceability import (
 
 DOCUMENT = "docs/safety-case.md"
 EVIDENCE = "docs/evidence.json"
+STORM = "docs/storm.json"
 
 NOT_RUN = (
     "The target `prove` of the Makefile has not been run on this tree: there is no "
@@ -321,6 +323,39 @@ def _planted_bugs(evidence: Sequence[Evidence]) -> Iterator[str]:
     )
 
 
+def _storm(root: Path) -> Iterator[str]:
+    """What the storm is measured by: bugs of the road, and how many storms each took."""
+    yield "## The storm"
+    yield ""
+    path = root / STORM
+    if not path.exists():
+        yield from prose(f"There is no `{STORM}`: `python -m tests.storm.hunt --write` makes it.")
+        return
+    record = json.loads(path.read_text("utf-8"))
+    planted = record["planted"]
+    found = sum(one["seed"] is not None for one in planted)
+    yield from prose(
+        "`neuraxis storm` runs the real controller, judge and journal against the simulator while "
+        "line, disk, clocks, hosts and people misbehave, and judges the device's own truth. It is "
+        f"measured by {len(planted)} bugs planted in the real road, of which {found} were found "
+        f"within {record['most']:,} storms drawn from seed 1 on. What it shows of the real road is "
+        "in `tests/storm`; it shows nothing about weather that no seed draws."
+    )
+    yield from table(
+        ("bug of the road", "what it does", "device", "seeds until found", "seen as"),
+        (
+            (
+                one["bug"],
+                one["text"],
+                one["device"],
+                "**missed**" if one["seed"] is None else f"{one['seed']:,}",
+                one["seen_as"],
+            )
+            for one in planted
+        ),
+    )
+
+
 def _hazards(trace: Trace, evidence: Sequence[Evidence]) -> Iterator[str]:
     yield "## Hazards"
     yield ""
@@ -474,7 +509,9 @@ def _index(trace: Trace) -> Iterator[str]:
                 yield ""
 
 
-def render(trace: Trace, guards: Sequence[Guard], evidence: Sequence[Evidence]) -> str:
+def render(
+    trace: Trace, guards: Sequence[Guard], evidence: Sequence[Evidence], root: Path = ROOT
+) -> str:
     """The whole page."""
     lines = [
         *INTRODUCTION.splitlines(),
@@ -482,6 +519,7 @@ def render(trace: Trace, guards: Sequence[Guard], evidence: Sequence[Evidence]) 
         *_figures(trace, guards),
         *_methods(evidence),
         *_planted_bugs(evidence),
+        *_storm(root),
         *_hazards(trace, evidence),
         *_requirements(trace),
         *_guards(guards),
@@ -499,7 +537,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if it is stale")
     only_check = parser.parse_args(arguments).check
     try:
-        page = render(read_trace(root), guards_in(root), read_evidence(root))
+        page = render(read_trace(root), guards_in(root), read_evidence(root), root)
     except RegisterError as error:
         print(error)
         return 1

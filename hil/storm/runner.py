@@ -1,0 +1,179 @@
+"""Runs plans and seeds: alone, on several cores, or on an engine that somebody else offers."""
+
+import gc
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from time import process_time
+
+import cbor2
+
+from device_profiles.errors import UsageError
+from hil.storm.draw import draw
+from hil.storm.oracle import judge
+from hil.storm.plan import Family, Plan
+from hil.storm.record import Record
+from hil.storm.run import run_storm
+
+CHUNK = 20
+"""Seeds that a worker is handed at once."""
+BIGGEST_SEED = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one storm ended: what was wrong, and the digest of every byte that came of it."""
+
+    plan: Plan
+    wrong: tuple[str, ...]
+    digest: str
+    reached: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Seeds of one family, one after the other."""
+
+    family: Family
+    days: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What some storms amount to; tallies add up."""
+
+    seeds: int = 0
+    seconds: float = 0.0
+    drew: Counter[str] = field(default_factory=Counter)
+    reached: Counter[str] = field(default_factory=Counter)
+    failing: tuple[Outcome, ...] = ()
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Both together."""
+        return Tally(
+            self.seeds + other.seeds,
+            self.seconds + other.seconds,
+            self.drew + other.drew,
+            self.reached + other.reached,
+            (*self.failing, *other.failing),
+        )
+
+
+Engine = Callable[[Sequence[Chunk]], Iterator[Tally]]
+"""Runs chunks somewhere and hands back their tallies as they are done."""
+
+
+def run_plan(plan: Plan) -> Outcome:
+    """Runs and judges one plan; what nobody foresaw is a finding too."""
+    try:
+        record = run_storm(plan)
+        wrong = judge(record)
+    except Exception as error:
+        return Outcome(plan, (f"the storm itself broke down: {error!r}",), "")
+    return Outcome(plan, tuple(wrong), digest_of(record), record.reached)
+
+
+def digest_of(record: Record) -> str:
+    """Of truth, journal and all that went over the line, with their times."""
+    digest = hashlib.sha256(cbor2.dumps(record.witness.lines))
+    digest.update(record.journal)
+    digest.update(cbor2.dumps(record.line.traffic))
+    return digest.hexdigest()
+
+
+def run_chunk(chunk: Chunk) -> Tally:
+    """Runs the seeds of a chunk in this process."""
+    drew: Counter[str] = Counter()
+    reached: Counter[str] = Counter()
+    failing = []
+    begun = process_time()
+    for seed in range(chunk.first, chunk.first + chunk.count):
+        outcome = run_plan(draw(seed, chunk.family, chunk.days))
+        drew.update(f"{chunk.family}: {what}" for what in outcome.plan.drew())
+        reached.update({f"{chunk.family}: {k}": n for k, n in outcome.reached.items()})
+        if outcome.wrong:
+            failing.append(outcome)
+    return Tally(chunk.count, process_time() - begun, drew, reached, tuple(failing))
+
+
+def chunks_of(families: Sequence[Family], seeds: range, days: int) -> list[Chunk]:
+    """The work, in pieces that take a worker about a second."""
+    size = max(1, CHUNK // days)
+    return [
+        Chunk(family, days, first, min(size, seeds.stop - first))
+        for family in families
+        for first in range(seeds.start, seeds.stop, size)
+    ]
+
+
+# --- engines -------------------------------------------------------------------------------------
+
+
+def in_this_process(chunks: Sequence[Chunk]) -> Iterator[Tally]:
+    """One after the other, here."""
+    yield from map(run_chunk, chunks)
+
+
+def on_cores(jobs: int) -> Engine:
+    """On so many processes of this machine."""
+    if jobs == 1:
+        return in_this_process
+
+    def run(chunks: Sequence[Chunk]) -> Iterator[Tally]:
+        with ProcessPoolExecutor(jobs, initializer=gc.freeze) as pool:
+            under_way = {pool.submit(run_chunk, chunk) for chunk in chunks}
+            try:
+                while under_way:
+                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    yield from (one.result() for one in done)
+            finally:
+                for one in under_way:
+                    one.cancel()
+
+    return run
+
+
+def on_cluster(address: str) -> Engine:
+    """On the workers of a Dask cluster; raises UsageError where it is not installed or reached."""
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise UsageError(
+            "--cluster needs Dask's distributed: install it with `pip install neuraxis[cluster]`"
+        ) from error
+
+    def run(chunks: Sequence[Chunk]) -> Iterator[Tally]:
+        try:
+            client = Client(address, timeout="10s", set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"no Dask scheduler answers at {address}: {error}") from error
+        with client:
+            futures = client.map(run_chunk, chunks, pure=False)
+            for done in as_completed(futures, loop=client.loop):
+                yield done.result()
+
+    return run
+
+
+# --- what people write ---------------------------------------------------------------------------
+
+
+def parse_seeds(text: str) -> range:
+    """``A..B``, both ends included; raises UsageError."""
+    first, dots, last = text.partition("..")
+    last = last if dots else first
+    if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+        raise UsageError(f"--seeds is a range like 1..2000, or one seed like 17, not {text!r}")
+    if int(last) < int(first) or int(last) > BIGGEST_SEED:
+        raise UsageError(f"--seeds {text}: the range is empty or beyond {BIGGEST_SEED}")
+    return range(int(first), int(last) + 1)
+
+
+def all_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,64 @@
+"""Seed to find: plants each bug of the road and counts the storms until the oracle sees it.
+
+`python -m tests.storm.hunt --write` puts the result into `docs/storm.json`, from which the safety
+case takes it.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from time import process_time
+
+from hil.storm.draw import draw
+from hil.storm.runner import run_plan
+
+from .planted_road import ROAD_BUGS, RoadBug, planted
+
+RECORD = Path(__file__).resolve().parents[2] / "docs" / "storm.json"
+MOST = 3_000
+
+
+def seed_to_find(bug: RoadBug, most: int = MOST) -> tuple[int, str] | None:
+    """The first seed, from 1, whose storm fails with the bug in the road, and how."""
+    with planted(bug):
+        for seed in range(1, most + 1):
+            wrong = run_plan(draw(seed, bug.family)).wrong
+            if wrong:
+                return seed, wrong[0]
+    return None
+
+
+def main() -> int:
+    """Hunts every bug; 1 if one was not found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"write {RECORD.name}")
+    parser.add_argument("--most", type=int, default=MOST, help="seeds to try for each bug")
+    parser.add_argument("names", nargs="*", help="only these bugs")
+    options = parser.parse_args()
+    found = []
+    for bug in ROAD_BUGS.values():
+        if options.names and bug.name not in options.names:
+            continue
+        begun = process_time()
+        hit = seed_to_find(bug, options.most)
+        seconds = round(process_time() - begun, 1)
+        found.append(
+            {
+                "bug": bug.name,
+                "text": bug.text,
+                "device": bug.family,
+                "seed": hit[0] if hit else None,
+                "core_seconds": seconds,
+                "seen_as": hit[1][:160] if hit else "",
+            }
+        )
+        print(f"{bug.name:34} {hit[0] if hit else '-':>5} {seconds:7.1f} s", flush=True)
+    if options.write:
+        text = json.dumps({"most": options.most, "planted": found}, indent=1) + "\n"
+        RECORD.write_text(text, encoding="utf-8")
+    return 0 if all(one["seed"] for one in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
