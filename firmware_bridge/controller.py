@@ -152,6 +152,7 @@ class Controller(KnownDevice, Generic[P, C]):
             self.profile,
             patient,
             self.state.epoch,
+            self.session.lowerings,
         )
 
     # --- therapy -----------------------------------------------------------------------------

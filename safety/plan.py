@@ -20,7 +20,11 @@ _FORM = re.compile(r"([0-9a-f]{24})-([0-9]{1,12})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class PlanContent:
-    """All that a confirmation stands for; ``read_back`` are the device's programs as bytes."""
+    """All that a confirmation stands for.
+
+    ``read_back`` are the device's programs as bytes; ``lowerings`` counts the stops and lowerings
+    that were sent: one may be on its way that the ``epoch`` of the state does not know yet.
+    """
 
     outputs: tuple[Output, ...]
     identity: DeviceIdentity
@@ -29,6 +33,7 @@ class PlanContent:
     profile: Any
     patient: str
     epoch: int
+    lowerings: int
 
 
 def plan_digest(content: PlanContent, made: Milliseconds) -> str:

@@ -17,8 +17,8 @@ from safety.plan import PLAN_LIFE, PlanContent, confirm, plan_digest
 
 MADE = Milliseconds(1_767_225_600_000)
 LIMITS, _ = pump_limits(MORPHINE_DAY, FORMULARY)
-PUMP = PlanContent((compiled(MORPHINE_DAY),), IDENTITY, (), LIMITS, ITP, "BENCH-012", 3)
-STIMULATOR = PlanContent((WALKING, NIGHT), IDENTITY, (b"walking",), None, SCS, "BENCH-007", 0)
+PUMP = PlanContent((compiled(MORPHINE_DAY),), IDENTITY, (), LIMITS, ITP, "BENCH-012", 3, 0)
+STIMULATOR = PlanContent((WALKING, NIGHT), IDENTITY, (b"walking",), None, SCS, "BENCH-007", 0, 0)
 
 
 def at(offset: int) -> Milliseconds:

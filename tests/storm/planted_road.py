@@ -151,10 +151,9 @@ def any_session(self: Session, data: bytes) -> None:
             envelope = self._catalogue.decode(body)
         except MessageError:
             continue
-        waiting = self._waiting.get(envelope.sequence)
-        is_reply = isinstance(envelope.message, Reply)
-        if waiting is not None and not waiting.reply.done() and is_reply:
-            waiting.reply.set_result(envelope.message)
+        waiting, message = self._waiting.get(envelope.sequence), envelope.message
+        if waiting is not None and not waiting.reply.done() and isinstance(message, Reply):
+            waiting.reply.set_result(message)
 
 
 async def any_reply_is_proof(self: Session, clearance: Any, step: Step, driver: Any) -> Result:
