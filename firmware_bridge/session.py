@@ -131,11 +131,9 @@ class Session(Exchange):
         async with self._opening:
             if self._seal is None:
                 if self._session:
-                    await self.identify_again()
+                    await self._identify_again()
                 fresh = self._new_session()
                 await self._ask(Open(fresh), Opened)
-                # Whoever took it: a plug that is moved from here on leads to a device without it.
-                await self.identify_again()
             else:
                 self._seal.line = await self._shake_hands(self._seal)
                 self._seal.watch = None
@@ -143,8 +141,8 @@ class Session(Exchange):
             # Not sooner: a lowering that overtakes it has to carry the number the device knows.
             self._session = fresh
 
-    async def identify_again(self) -> None:
-        """Asks who is there once more; raises DeviceFault unless the device is the one that answered at first."""
+    async def _identify_again(self) -> None:
+        """Raises DeviceFault unless the device is the one that answered at first."""
         known, again = self._identity, await self._ask(Identify(), Identity)
         if known is not None and again.serial != known.serial:
             raise DeviceFault(
@@ -156,7 +154,7 @@ class Session(Exchange):
     async def _shake_hands(self, seal: HostSeal) -> SealedLine:
         """Both ends prove that they hold the key; raises DeviceFault."""
         if self._session or self._identity is None:
-            await self.identify_again()
+            await self._identify_again()
         assert self._identity is not None
         asked = seal.ask(self._new_session())
         told = await self._ask(asked, Challenged)

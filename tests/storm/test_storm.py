@@ -149,11 +149,6 @@ def test_at_least_fifteen_bugs_were_found() -> None:
 
 
 @pytest.mark.real_clock
-@pytest.mark.xfail(
-    reason="a plan that was made before a stop goes out after it when its yes comes between the "
-    "stop's frame and its record: `apply` counts lowerings from the yes, not from the plan",
-    strict=True,
-)
 @pytest.mark.requirement("SR-32")
 @pytest.mark.requirement("SR-58")
 def test_a_plan_from_before_a_stop_is_void_after_it() -> None:
