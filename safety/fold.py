@@ -200,10 +200,11 @@ def _delivered(state: State, intent: Intended, at: Instant) -> State:
             )
         case "program-pump":
             program = next(o for o in intent.outputs if isinstance(o, PumpProgram))
+            may_follow = {intent.id, *(one.id for one in state.unsettled)}
             return replace(
                 state,
                 line_moves=tuple(
-                    one for one in state.line_moves if one.what != "bridge" or one.id == intent.id
+                    one for one in state.line_moves if one.what != "bridge" or one.id in may_follow
                 ),
                 pump_program=program,
                 last_verified=program,
@@ -318,7 +319,9 @@ def unverified(state: State, event: Unverified) -> State:
         past_programs=(*_lost_on_the_way(state, event), *past_programs_after(state, event.at)),
         pump_limits=None,
         unknown_program=event.delivers,
-        full_until=_a_day_from(event.at) if event.delivers else state.full_until,
+        full_until=(
+            _a_day_from(event.at) if event.delivers or state.unknown_program else state.full_until
+        ),
     )
 
 
@@ -391,12 +394,12 @@ def paused(state: State, event: Paused) -> State:
 def looked(state: State, event: Looked) -> State:
     """A person has looked: what is over goes from the board, boluses are open again.
 
-    Unless the very alarm that asks for a look still stands.
+    Unless an alarm that asks for a look still stands.
     """
-    stands = any(one.alarm.code == state.attention and not one.over for one in state.alarms)
+    standing = (one.alarm.code for one in state.alarms if not one.over)
     return replace(
         state,
-        attention=state.attention if stands else None,
+        attention=next((code for code in standing if code in NEEDS_A_LOOK), None),
         alerts=(),
         alarms=with_looked(state.alarms),
     )

@@ -44,7 +44,8 @@ def judge_pump_windows(
     unless it is nowhere more than the one in the pump. Longest denial: a day and the bolus. Way
     out: wait; lower the basal.
     """
-    if not known or (current is not None and is_no_more_than(new, current)):
+    nothing_before = not known and not held
+    if nothing_before or (current is not None and is_no_more_than(new, current)):
         return []
     findings: list[Finding] = []
     for drug in limits.drugs:

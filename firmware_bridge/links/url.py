@@ -96,6 +96,8 @@ def _parse_serial(
     port = unquote(address)
     if not port or port == "/":
         raise _wrong(text, "it names no port", EXAMPLES["serial"], "serial://COM3")
+    if not port.isprintable():
+        raise _wrong(text, "its path holds an invisible character", EXAMPLES["serial"])
     if "/" in port and not port.startswith("/"):
         raise _wrong(
             text,
@@ -223,7 +225,9 @@ def _host_and_port(text: str, scheme: Scheme, address: str) -> tuple[str, int]:
 
 
 def _no_scheme(text: str) -> str:
-    if text.startswith("/dev/") or re.fullmatch(r"COM[0-9]+", text, re.IGNORECASE | re.ASCII):
+    if (text.startswith("/dev/") and text.isprintable()) or re.fullmatch(
+        r"COM[0-9]+", text, re.IGNORECASE | re.ASCII
+    ):
         port = text if text.startswith("/") else text.upper()
         return f"{text!r} is a port, not a device URL: write {serial_url(port)}"
     return f"{text!r} is no device URL: write for example {' or '.join(EXAMPLES.values())}"

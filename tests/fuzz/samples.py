@@ -69,6 +69,12 @@ def names() -> list[str]:
     return sorted({name for cls in messages for name in _fields(cls)})
 
 
+def _least(extra: list[Any]) -> int:
+    """How long bytes have to be at least, by what pydantic is told of them."""
+    told = [one for field in extra for one in getattr(field, "metadata", [field])]
+    return max((getattr(one, "min_length", 0) or 0 for one in told), default=0)
+
+
 def _value(name: str, hint: Any) -> Any:
     if name == "program":
         return encode_program(PROGRAMS["scs"][0])
@@ -76,7 +82,8 @@ def _value(name: str, hint: Any) -> Any:
         return digest_of(b"")
     origin = get_origin(hint)
     if origin is Annotated:
-        return _value(name, get_args(hint)[0])
+        base, *extra = get_args(hint)
+        return bytes(_least(extra)) if base is bytes else _value(name, base)
     if origin is Literal:
         return get_args(hint)[0]
     if origin is list:

@@ -121,7 +121,8 @@ _PUMP_FIELDS = [
     "overtaken",
 ]
 _WITHOUT_MEANING = ("ids", "epoch", "boot", "seen", "passed", "patient", "identity", "timezone")
-"""Of a pump without overrides: counters and labels that no answer depends on."""
+"""Counters and labels that no answer depends on where nobody overrides or approves anything, the
+patient stays the same and an id that was used is refused whichever it is."""
 _OTHERS = tuple(
     one.name for one in fields(State) if one.name not in (*_PUMP_FIELDS, *_WITHOUT_MEANING)
 )

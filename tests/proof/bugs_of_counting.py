@@ -12,7 +12,7 @@ from safety.events import Connected, Counted, Intended, Settled
 from safety.kernel import Ask
 from safety.state import State
 
-from .planting import DIFFERENTIAL, WITHOUT_DOUBT, Bug, Plant, put
+from .planting import COUNTING, DIFFERENTIAL, WITHOUT_DOUBT, Bug, Plant, put
 from .quicken import SetAttr
 
 TEN_MINUTES, HOUR = 600_000, 3_600_000
@@ -175,16 +175,25 @@ COUNTING_BUGS = (
     Bug("doubt expires", put(kernel, "judge", doubt_expires)),
     Bug("success starts the count (SR-23 taken out)", success_starts_the_count),
     Bug("success starts the lockout", put(fold, "settled", success_starts_the_lockout)),
-    Bug("a running count lowers", put(doubt, "narrowed", running_lowers)),
+    Bug("a running count lowers", put(doubt, "narrowed", running_lowers), world=COUNTING),
     Bug(
         "an interrupted dose is lowered below what was counted",
         put(doubt, "narrowed", interrupted_lowers_freely),
+        world=COUNTING,
     ),
-    Bug("an interrupted dose is lowered twice", put(doubt, "narrowed", interrupted_lowers_twice)),
+    Bug(
+        "an interrupted dose is lowered twice",
+        put(doubt, "narrowed", interrupted_lowers_twice),
+        world=COUNTING,
+    ),
     Bug(
         "a count of more than was asked is ignored",
         put(doubt, "narrowed", more_is_ignored),
         DIFFERENTIAL,
     ),
-    Bug("a count is matched by closeness in time", put(fold, "device_counted", by_closeness)),
+    Bug(
+        "a count is matched by closeness in time",
+        put(fold, "device_counted", by_closeness),
+        world=COUNTING,
+    ),
 )

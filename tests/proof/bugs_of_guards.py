@@ -7,14 +7,25 @@ from typing import Any
 from device_profiles.quantities import Milliseconds
 from safety import fold, kernel, rules_infusion, rules_open, rules_windows
 from safety.commands import Instant
-from safety.events import Connected, Settled
+from safety.events import Settled
 from safety.kernel import Ask
 from safety.state import State
 
-from .planting import DIFFERENTIAL, LINE, WITHOUT_DOUBT, Bug, Plant, nothing, put, together
+from .planting import (
+    COUNTING,
+    DIFFERENTIAL,
+    NUMBERING,
+    REPLACING,
+    WITHOUT_DOUBT,
+    Bug,
+    Plant,
+    nothing,
+    put,
+    together,
+)
 from .quicken import SetAttr
 
-_settled, _connected, _judge = fold.settled, fold.connected, kernel.judge
+_settled, _judge = fold.settled, kernel.judge
 _judge_bolus = rules_infusion.judge_bolus
 
 
@@ -86,15 +97,23 @@ GUARD_BUGS = (
     ),
     Bug("the lockout is forgotten", lockout(_only("SR-05"))),
     Bug("the lockout is one millisecond short", lockout(_same, later=1)),
-    Bug("the count of a day is forgotten", lockout(_only("SR-15"))),
-    Bug("the count of a day admits one more", lockout(_same, more=1)),
-    Bug("the latch is ignored", put(kernel, "judge_latch", nothing)),
+    Bug("the count of a day is forgotten", lockout(_only("SR-15")), world=NUMBERING),
+    Bug("the count of a day admits one more", lockout(_same, more=1), world=NUMBERING),
+    Bug("the latch is ignored", put(kernel, "judge_latch", nothing), world=COUNTING),
     Bug("doubt is ignored", WITHOUT_DOUBT),
-    Bug("a stop is ignored", put(kernel, "judge_held", nothing)),
-    Bug("any answer opens boluses after a stop", put(fold, "settled", any_answer_opens)),
-    Bug("an unknown past is ignored", put(kernel, "judge_unknown_past", nothing)),
+    Bug("a stop is ignored", put(kernel, "judge_held", nothing), world=COUNTING),
+    Bug(
+        "any answer opens boluses after a stop",
+        put(fold, "settled", any_answer_opens),
+        world=COUNTING,
+    ),
+    Bug("an unknown past is ignored", put(kernel, "judge_unknown_past", nothing), world=REPLACING),
     Bug("a stale state is good enough", put(kernel, "judge_fresh", nothing)),
-    Bug("the limit of one bolus is ignored", put(rules_windows, "judge_bolus", own_limit_lost)),
+    Bug(
+        "the limit of one bolus is ignored",
+        put(rules_windows, "judge_bolus", own_limit_lost),
+        world=COUNTING,
+    ),
     Bug(
         "an absent limit is unlimited",
         together(
@@ -111,12 +130,20 @@ GUARD_BUGS = (
             put(kernel, "is_no_more_than", lambda *_: False),
         ),
     ),
-    Bug("a latch takes the basal away", the_basal_too(lambda s: rules_open.judge_latch(s.latched))),
+    Bug(
+        "a latch takes the basal away",
+        the_basal_too(lambda s: rules_open.judge_latch(s.latched)),
+        world=COUNTING,
+    ),
     Bug(
         "doubt takes the basal away",
         the_basal_too(lambda s: rules_open.judge_unsettled(s.unsettled)),
     ),
-    Bug("a stop takes the basal away", the_basal_too(lambda s: rules_windows.judge_held(s.held))),
+    Bug(
+        "a stop takes the basal away",
+        the_basal_too(lambda s: rules_windows.judge_held(s.held)),
+        world=COUNTING,
+    ),
     Bug(
         "a reason passes hard findings", put(kernel, "judge_override", all_is_passed), DIFFERENTIAL
     ),
@@ -126,39 +153,4 @@ GUARD_BUGS = (
         DIFFERENTIAL,
     ),
     Bug("a reason stands for ever", put(kernel, "judge_waivers", nothing), DIFFERENTIAL),
-)
-
-
-# --- the line ------------------------------------------------------------------------------------
-
-
-def token_given_back(before: State, event: Settled) -> State:
-    after = _settled(before, event)
-    intent = next((one for one in before.unsettled if one.id == event.id), None)
-    if event.outcome == "UNCERTAIN" and intent is not None and intent.command == "prime":
-        return replace(after, primed_fills=after.primed_fills[:-1])
-    return after
-
-
-def restart_forgets_primes(before: State, event: Connected) -> State:
-    return replace(_connected(before, event), primed_fills=())
-
-
-LINE_BUGS = (
-    Bug(
-        "a prime's token is given back when it is UNCERTAIN (SR-23 taken out)",
-        together(WITHOUT_DOUBT, put(fold, "settled", token_given_back)),
-        LINE,
-    ),
-    Bug(
-        "a restart forgets that a fill was primed",
-        put(fold, "connected", restart_forgets_primes),
-        LINE,
-    ),
-    Bug(
-        "a bridge is not counted in the windows",
-        put(rules_windows, "phases_of", tuple),
-        LINE,
-    ),
-    Bug("a bolus goes into a line that moves", put(kernel, "judge_line_is_still", nothing), LINE),
 )

@@ -12,7 +12,7 @@ from safety.limits import DOSE_WINDOWS
 from safety.outputs import PatientBolusOutput, PumpProgram
 from safety.state import State
 
-from .planting import DIFFERENTIAL, WITHOUT_DOUBT, Bug, nothing, put, together
+from .planting import CHANGING, DIFFERENTIAL, WITHOUT_DOUBT, Bug, nothing, put, together
 from .quicken import SetAttr
 
 ONE_NL = 1_000_000
@@ -194,7 +194,11 @@ WINDOW_BUGS = (
     ),
     Bug("masses are compared in floating point", in_floats, DIFFERENTIAL),
     Bug("the worst case is rounded down", put(dose, "ceil", floor), DIFFERENTIAL),
-    Bug("a replaced program is forgotten", put(kernel, "programs_in_window", only_the_current)),
+    Bug(
+        "a replaced program is forgotten",
+        put(kernel, "programs_in_window", only_the_current),
+        world=CHANGING,
+    ),
     Bug(
         "a program on its way is forgotten (SR-23 taken out)",
         together(WITHOUT_DOUBT, put(kernel, "programs_in_window", without_pending)),

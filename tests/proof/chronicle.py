@@ -1,10 +1,9 @@
-"""All that ever happened to a pump, as a plain list, and what it amounts to, read from the start.
+"""What can happen to a pump, as facts of a plain list, and what a list tells of one command.
 
 The list of the slow twin: written from the rules (safety.md 4, domain.md 4.2, design.md 3), not
 from the code that ships. Volumes in nL, masses in fg, times in ms.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
@@ -12,18 +11,20 @@ from typing import NamedTuple
 
 from window_oracle import Button, Steps
 
-DAY = 86_400_000
-ABOUT_ONE_CHANGE = ("SR-06", "SR-12", "SR-18", "SR-19", "SR-44", "SR-59")
-"""Rules about a change itself: what was let pass is over once it is done."""
+MINUTE, DAY = 60_000, 86_400_000
 
 
 class Drug(NamedTuple):
-    """A drug in the pump, ng/mL, with its limits in fg; ``None``: nobody wrote one."""
+    """A drug in the pump, ng/mL, with its limits in fg; ``None``: nobody wrote one.
+
+    ``naive``: the file says that the patient has had no opioid before.
+    """
 
     name: str
     strength: int
     per_bolus: int | None
     per_window: tuple[int, int, int]
+    naive: bool = False
 
 
 class Program(NamedTuple):
@@ -59,6 +60,7 @@ class Granted(NamedTuple):
     drugs: tuple[Drug, ...]
     passed: tuple[str, ...]
     valid_for: int
+    patient: str
 
 
 class Told(NamedTuple):
@@ -78,6 +80,11 @@ class Count(NamedTuple):
     volume: int
     in_doubt: bool = False
     """It came while nobody knew whether the command was taken."""
+
+    @property
+    def says_it_ended(self) -> bool:
+        """Whether it is certain by this count that nothing more will come."""
+        return self.state != "running" and not self.in_doubt
 
 
 class Other(NamedTuple):
@@ -108,28 +115,59 @@ class Latch(NamedTuple):
     past_lost: bool
 
 
-class Unplanned(NamedTuple):
-    """The monitor sees drug flow that nobody has asked for."""
+class Alarmed(NamedTuple):
+    """An alarm came up; ``is_low``: of the lowest of three priorities."""
 
     at: int
+    code: str
+    is_low: bool
 
 
 class Ended(NamedTuple):
-    """The monitor sees it no more."""
+    """The condition of an alarm is over."""
+
+    at: int
+    code: str
+
+
+class Look(NamedTuple):
+    """A person has looked at the pump."""
 
     at: int
 
 
-Fact = Granted | Told | Count | Other | Own | Stop | Latch | Unplanned | Ended
+class Field(NamedTuple):
+    """The pump was made ready for a magnetic field, or found to be itself again after one."""
+
+    at: int
+    entered: bool
+
+
+class Met(NamedTuple):
+    """A host took charge of the pump, which has started so many times by itself."""
+
+    at: int
+    starts: int
+
+
+Fact = Granted | Told | Count | Other | Own | Stop | Latch | Alarmed | Ended | Look | Field | Met
 
 
 class Request(NamedTuple):
-    """What is asked for, and how long ago the pump last showed its state (``None``: never)."""
+    """What is asked for, how long ago the pump last showed its state (``None``: never), and why.
+
+    ``approved``: how many facts there were when a person approved it. ``library`` is which library
+    of drugs it is judged by.
+    """
 
     at: int
     what: Program | Bolus
     seen_ago: int | None
     reason: Reason | None
+    id: int
+    patient: str
+    approved: int | None = None
+    library: str = "usual"
 
 
 @dataclass
@@ -155,132 +193,43 @@ class Command:
         assert isinstance(self.granted.what, Bolus)
         return self.granted.what.volume
 
-    def counted(self) -> tuple[int, int | None, int]:
-        """The most of a bolus that can have gone in, when it ended, until when it ran by its count.
+    def most(self) -> int:
+        """The most of a bolus that can have gone in.
 
         All of it, or more if the pump counted more. Only a pump that says it was cut short makes
         it less, once, and never less than was counted. While it is in doubt whether the bolus was
         taken at all, a count says how much at least, and nothing more.
         """
-        assert isinstance(self.granted.what, Bolus)
-        most, least, ended, runs_until = self.volume, 0, None, 0
-        for one in self.counts:
+        return self._most_after(len(self.counts))
+
+    def _most_after(self, counts: int) -> int:
+        most, least, has_ended = self.volume, 0, False
+        for one in self.counts[:counts]:
             least, most = max(least, one.volume), max(most, one.volume)
-            if ended is not None:
-                continue
-            if one.state == "running" or one.in_doubt:
-                left = Fraction(self.granted.what.over * (most - one.volume), max(most, 1))
-                runs_until = max(runs_until, one.at + ceil(left))
-                continue
-            ended = one.at
-            most = least if one.state == "interrupted" else most
-        return most, ended, runs_until
+            if one.says_it_ended:
+                most = least if one.state == "interrupted" and not has_ended else most
+                has_ended = True
+        return most
 
-    def most(self) -> int:
-        """The most of a bolus that can have gone in."""
-        return self.counted()[0]
+    def latest(self, slack: int, at: int) -> int:
+        """When a bolus has surely ended: each reason to think that it runs, until it is told over.
 
-    def latest(self, slack: int) -> int:
-        """When a bolus has surely ended: in its time from its latest start, or as the pump said.
-
-        A frame may lie on the way until the pump says that it took it.
+        It takes its time from its latest start, or what is left of it after a count. A frame may
+        lie on the way until the pump says that it took it.
         """
         assert isinstance(self.granted.what, Bolus)
-        _, ended, runs_until = self.counted()
+        over = self.granted.what.over
         begun = self.granted.at + slack
-        if self.fate == "delivered":
+        if self.fate in ("delivered", "another"):
             begun = max(begun, self.when)
-        latest = max(begun + self.granted.what.over, runs_until)
-        return latest if ended is None else min(latest, ended)
+        runs_until = [self._unless_told_over(begun + over, 0)]
+        for place, one in enumerate(self.counts, 1):
+            if not one.says_it_ended:
+                most = self._most_after(place)
+                left = ceil(Fraction(over * (most - one.volume), max(most, 1)))
+                runs_until.append(self._unless_told_over(one.at + left, place))
+        return max(runs_until if self.fate else [*runs_until, at])
 
-
-@dataclass
-class Chronicle:
-    """What the whole list amounts to, read from its beginning."""
-
-    commands: dict[int, Command] = field(default_factory=dict)
-    current: Command | None = None
-    verified: Program | None = None
-    stopped: int | None = None
-    """The place of a stop after which no program was asked for and proved."""
-    latched: bool = False
-    unknown_until: int = 0
-    unplanned: bool = False
-    """Drug flows that nobody has asked for."""
-    waived: tuple[tuple[str, int], ...] = ()
-    """Rules that the program in the pump was let pass, and until when."""
-
-    @property
-    def doubt(self) -> list[Command]:
-        return [one for one in self.commands.values() if not one.fate]
-
-    @property
-    def programs(self) -> list[Command]:
-        return [c for c in self.commands.values() if isinstance(c.granted.what, Program)]
-
-    @property
-    def boluses(self) -> list[Command]:
-        """Those that may have been carried out; one that the pump counted was, whatever it says."""
-        return [
-            one
-            for one in self.commands.values()
-            if isinstance(one.granted.what, Bolus) and not one.was_nothing
-        ]
-
-
-def read(facts: Sequence[Fact]) -> Chronicle:
-    """Goes through everything that ever happened."""
-    so_far, unknown_flows = Chronicle(), False
-    for place, fact in enumerate(facts):
-        if isinstance(fact, Granted):
-            so_far.commands[fact.id] = Command(fact, place)
-        elif isinstance(fact, Told):
-            command = so_far.commands.get(fact.id)
-            if command is None or command.fate or fact.outcome == "UNCERTAIN":
-                continue
-            command.fate, command.when = fact.outcome, fact.at
-            if fact.outcome == "delivered" and isinstance(command.granted.what, Program):
-                _proved(so_far, command, fact.at)
-                if unknown_flows:
-                    so_far.unknown_until, unknown_flows = fact.at + DAY, False
-        elif isinstance(fact, Count):
-            command = so_far.commands.get(fact.id)
-            if command is not None and not command.was_nothing:
-                command.counts.append(fact._replace(in_doubt=not command.fate))
-        elif isinstance(fact, Other):
-            command = so_far.commands.get(fact.id)
-            if command is not None and not command.fate:
-                command.fate, command.when, command.until = "another", fact.at, fact.at
-            if so_far.current is not None:
-                so_far.current.until = fact.at
-            so_far.current = None
-            if fact.delivers or unknown_flows:
-                so_far.unknown_until = fact.at + DAY
-            unknown_flows = fact.delivers
-        elif isinstance(fact, Own):
-            so_far.verified = fact.program
-        elif isinstance(fact, Stop):
-            so_far.stopped = place
-        elif isinstance(fact, Latch):
-            so_far.latched = True
-            so_far.verified = None if fact.past_lost else so_far.verified
-        elif isinstance(fact, Unplanned):
-            so_far.unknown_until, so_far.unplanned = fact.at + DAY, True
-        elif so_far.unplanned:
-            so_far.unknown_until, so_far.unplanned = fact.at + DAY, False
-    return so_far
-
-
-def _proved(so_far: Chronicle, command: Command, at: int) -> None:
-    granted = command.granted
-    assert isinstance(granted.what, Program)
-    if so_far.current is not None:
-        so_far.current.until = at
-    so_far.current, so_far.verified = command, granted.what
-    so_far.waived = tuple(
-        (rule, granted.at + granted.valid_for)
-        for rule in granted.passed
-        if rule not in ABOUT_ONE_CHANGE
-    )
-    if so_far.stopped is not None and command.place > so_far.stopped:
-        so_far.stopped = None
+    def _unless_told_over(self, until: int, place: int) -> int:
+        """A moment until which it may run, or that of a later count that says it has ended."""
+        return min([until, *(one.at for one in self.counts[place:] if one.says_it_ended)])

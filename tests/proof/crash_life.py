@@ -45,7 +45,7 @@ EVERY_S = 1_800
 """From one line of the story to the next."""
 LATE_S = 20.0
 """How long a busy worker leaves undone what nobody waits for."""
-CHECKPOINT_EVERY = 6
+CHECKPOINT_EVERY = 4
 """Entries; the shipped 1,000 would never come in a story so short."""
 
 
@@ -71,6 +71,8 @@ class Course:
     """The worlds that were new, by their keys."""
     deaths: Counter[bytes] = field(default_factory=Counter)
     """How many deaths led to each world, by the world's key."""
+    in_recovery: int = 0
+    """How many of them came before a host that followed a dead one had taken charge."""
     wrong: list[str] = field(default_factory=list)
     asked: int = 0
     refused: list[str] = field(default_factory=list)
@@ -98,6 +100,7 @@ class Life:
         self.loop.now_ns = outside.now_ns
         self.frames = 0
         """How many have reached the pump."""
+        self._has_recovered = not outside.path
         self._is_new = is_new
         self._seen: dict[Any, bytes] = {}
         self._read_device: tuple[tuple[int, int], str] = (-1, -1), ""
@@ -139,6 +142,7 @@ class Life:
             "now_ns": self.loop.now_ns,
             **left,
         }
+        self.course.in_recovery += not self._has_recovered
         raw = (files, self.person, self.frames, *left.items())
         if raw in self._seen:
             self.course.deaths[self._seen[raw]] += 1
@@ -175,6 +179,7 @@ class Life:
         controller = await connect(SteppedLink(self), None, settings)
         assert isinstance(controller, PumpController)
         look(self, controller)
+        self._has_recovered = True
         while self.person.line < len(STORY):
             if STORY[self.person.line] != "apply" and controller.state.pump_program is None:
                 await self._ask("apply", controller)

@@ -278,7 +278,7 @@ def what_files_say(files: Files) -> bytes:
     """
     opened, then = reopened(files)
     rest = (
-        opened.slow,
+        opened.end,
         opened.since_checkpoint if checkpoint_every() < LONGEST_STORY else 0,
         opened.problem,
         opened.first is None,

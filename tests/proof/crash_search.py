@@ -4,19 +4,14 @@ Two deaths that leave worlds which no host can tell apart have one future: it is
 and counts for both. So the number of schedules covered is far larger than that of lives run.
 """
 
-import os
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 
 from .crash_life import Course, Life, same_every_time
 from .crash_oracle import look, wrong_at_death
 from .crash_outside import Outside, forget_what_was_read, new_outside
 
-CHUNK = 20
-"""Worlds that a process runs before it reports."""
 ORIGIN = b""
 
 
@@ -25,6 +20,8 @@ class Search:
     """How far a search came, and what it found: the deaths, and what was wrong after them."""
 
     lives: int = 0
+    in_recovery: int = 0
+    """Deaths of hosts that followed a dead one and had not yet taken charge."""
     asked: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     found: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
@@ -55,7 +52,6 @@ def searched(
     checkpoints: bool = False,
     every: int = 1,
     unless: frozenset[str] | None = None,
-    processes: int = 1,
 ) -> Search:
     """Runs every world that at most ``depth`` deaths can lead to.
 
@@ -70,8 +66,9 @@ def searched(
         for deaths in range(depth + 1):
             then: dict[bytes, Outside] = {}
             known = search.known if deaths < depth else None
-            for world, course in _courses(level, known, late_worker, processes):
-                _take_in(search, level[world], world, course, then)
+            for world, begin in level.items():
+                course = Life(begin, _is_new_to(known), late_worker=late_worker).live(look)
+                _take_in(search, begin, world, course, then)
                 if unless is not None:
                     search.found = [one for one in search.found if one[1] not in unless]
                     if search.found:
@@ -90,6 +87,7 @@ def _take_in(
     search.asked += course.asked
     search.refused.update(course.refused)
     search.deaths[world] = course.deaths
+    search.in_recovery += course.in_recovery
     search.found += [(begin.path, text) for text in dict.fromkeys(course.wrong)]
     for key, crash in course.crashes.items():
         if key not in search.known:
@@ -98,31 +96,5 @@ def _take_in(
             search.found += [(crash.path, text) for text in wrong_at_death(crash)]
 
 
-def _courses(
-    level: dict[bytes, Outside], known: set[bytes] | None, late_worker: bool, processes: int
-) -> Iterator[tuple[bytes, Course]]:
-    """How a host fares in each world; ``known``: the worlds that need not be reported again."""
-    global _JOB
-    worlds = list(level)
-    _JOB = (level, known, late_worker)
-    if processes == 1 or len(worlds) < 2 * CHUNK:
-        yield from ((world, _course(world)) for world in worlds)
-        return
-    # Forked anew for each level, so that each knows all worlds that were found before it.
-    with ProcessPoolExecutor(processes, get_context("fork")) as pool:
-        yield from zip(worlds, pool.map(_course, worlds, chunksize=CHUNK), strict=True)
-
-
-_JOB: tuple[dict[bytes, Outside], set[bytes] | None, bool] = ({}, None, False)
-"""What the processes of one level inherit."""
-
-
-def _course(world: bytes) -> Course:
-    level, known, late_worker = _JOB
-    is_new = None if known is None else lambda key: key not in known
-    return Life(level[world], is_new, late_worker=late_worker).live(look)
-
-
-def processors() -> int:
-    """How many processes this machine can run at once for us."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+def _is_new_to(known: set[bytes] | None) -> Callable[[bytes], bool] | None:
+    return None if known is None else lambda key: key not in known

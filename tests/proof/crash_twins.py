@@ -4,7 +4,7 @@ A method that finds none of them proves nothing.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
@@ -12,7 +12,8 @@ from unittest import mock
 from firmware_bridge import known_device
 from firmware_bridge.controller import Controller
 from firmware_bridge.families.firmware import Firmware
-from firmware_bridge.session import Result, Session
+from firmware_bridge.known_device import KnownDevice
+from firmware_bridge.session import Result, Session, settlement
 from safety import fold
 from safety.anchor import Anchor
 from safety.checkpoint import StateFile
@@ -34,10 +35,11 @@ Planting = Callable[[], AbstractContextManager[Any]]
 
 @dataclass(frozen=True, slots=True)
 class OrderBug:
-    """A slip by name, and the context in which it is there."""
+    """A slip by name, and the context in which it is there; after how many deaths it shows."""
 
     name: str
     planted: Planting
+    deaths: int = 1
 
 
 @contextmanager
@@ -116,6 +118,37 @@ def retry_with_a_new_id() -> AbstractContextManager[Any]:
         return await self.carry_out(GiveBolus(output, self.profile), intent.patient)
 
     return mock.patch.object(Controller, "settle", settle)
+
+
+def void_until_the_device_answers() -> AbstractContextManager[Any]:
+    """A new host takes what lies open for not sent, and puts that right once it has asked."""
+    ask_device = Controller.settle
+
+    async def settle(self: Controller[Any, Any], intent: Intended) -> Result:
+        await self.gate.tell(Settled(self.now(), intent.id, "refused", "nobody has been asked yet"))
+        answer = settlement(await self.session.outcome_of(intent.id))
+        if answer.outcome == "refused":
+            return answer
+        await self.gate.tell(intent)
+        return await ask_device(self, intent)
+
+    return mock.patch.object(Controller, "settle", settle)
+
+
+def anchored_at_the_first_start_only() -> AbstractContextManager[Any]:
+    """A host that finds a journal begun takes its anchor for written."""
+    begin = KnownDevice.begin
+
+    async def hasty(self: KnownDevice) -> None:
+        place = self._settings.journal_of(self.identity.serial)
+        is_begun = bool(place.disk.read())
+        with mock.patch.object(Gate, "settle", skipped) if is_begun else nullcontext():
+            await begin(self)
+
+    async def skipped(self: Gate) -> None:
+        """Nothing is brought to the disk."""
+
+    return mock.patch.object(KnownDevice, "begin", hasty)
 
 
 @contextmanager
@@ -201,6 +234,12 @@ ORDER_BUGS = (
     OrderBug("a restart takes what lies open for not sent", void_on_restart),
     OrderBug("a restart takes what lies open for delivered", trusted_on_restart),
     OrderBug("a restart sends again, with a new id", retry_with_a_new_id),
+    OrderBug(
+        "a restart voids what lies open until the device answers",
+        void_until_the_device_answers,
+        deaths=2,
+    ),
+    OrderBug("only the first start anchors a journal", anchored_at_the_first_start_only, deaths=2),
     OrderBug("a bolus counts only from its success on", success_starts_the_count),
     OrderBug("a restart forgets what lies open", forgotten_on_restart),
     OrderBug("the anchor is written before the journal is synced", anchored_before_synced),

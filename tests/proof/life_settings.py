@@ -5,9 +5,9 @@ from random import Random
 from kernel_bench import FG_PER_NL, HOURLY
 from window_oracle import Button
 
-from .chronicle import DAY, Drug, Program
+from .chronicle import DAY, MINUTE, Drug, Program
 from .pump_life import Setting
-from .slow_twin import HOUR, MINUTE, WINDOWS, most_of_basal_and_buttons
+from .slow_rules import HOUR, WINDOWS, most_of_basal_and_buttons
 
 LOOSE = 18 * 10**12
 """fg: below what the formulary lets a file set, far above what these pumps give."""
@@ -25,14 +25,17 @@ def draw_setting(chance: Random) -> Setting:
             chance.choice((HOUR, 2 * HOUR, 4 * HOUR)),
             chance.choice((1, 4, 24)),
         )
-    base = _draw_basal(chance, 230_000 if chance.random() < 0.12 else HOURLY // 24)
+    is_large = chance.random() < 0.12
+    base = _draw_basal(chance, 230_000 if is_large else HOURLY // 24)
     bare = Program((Drug("morphine", FG_PER_NL, None, (0, 0, 0)),), base, button)
     room = chance.randint(1, 8) * unit * FG_PER_NL + chance.choice((-1, 0, 0, 1))
     drugs = [_with_limits("morphine", 1_000_000, bare, tight, room, chance)]
     room = chance.randint(1, 8) * unit * FG_PER_NL
-    if chance.random() < 0.3:
+    if not is_large and chance.random() < 0.4:
         half = bare._replace(drugs=(Drug("fentanyl", 500_000, None, (0, 0, 0)),))
         drugs.append(_with_limits("fentanyl", 500_000, half, tight, room // 2, chance))
+    if not is_large and chance.random() < 0.15:
+        drugs[0] = drugs[0]._replace(naive=True)
     first = Program(tuple(drugs), base, button)
     pool = [first]
     for _ in range(4):
@@ -42,6 +45,8 @@ def draw_setting(chance: Random) -> Setting:
         if chance.random() < 0.15:
             doubled = (drug._replace(strength=2 * drug.strength) for drug in other.drugs)
             other = other._replace(drugs=tuple(doubled))
+        elif chance.random() < 0.35:
+            other = other._replace(drugs=other.drugs[:1])
         pool.append(other)
     return Setting(
         tuple(pool),

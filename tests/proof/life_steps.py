@@ -13,40 +13,46 @@ from kernel_bench import instant
 
 from device_profiles.quantities import NanoLitres
 from safety.alarms import Alarm
-from safety.events import Cleared, Counted, CountState, Found, Latched, Raised, Stopped, Unverified
+from safety.events import (
+    Cleared,
+    Counted,
+    CountState,
+    Found,
+    Latched,
+    Looked,
+    MriEntered,
+    MriLeft,
+    Raised,
+    Stopped,
+    Unverified,
+)
 
 from .chronicle import (
     DAY,
-    Bolus,
-    Chronicle,
+    MINUTE,
+    Alarmed,
     Count,
-    Drug,
     Ended,
+    Field,
     Latch,
+    Look,
     Other,
     Own,
-    Program,
-    Reason,
     Stop,
-    Unplanned,
-    read,
 )
-from .pump_life import Life, Setting, Tally, case_of
-from .slow_twin import (
-    HOUR,
-    LOCKOUT,
-    MINUTE,
-    POLL,
-    WINDOWS,
-    may_flow,
-    most_of_basal_and_buttons,
-)
+from .life_requests import ask_for_bolus, ask_for_program, insist, titrate
+from .pump_life import Approval, Life, Setting, Tally, case_of
+from .reading import STUCK, UNASKED
+from .slow_rules import HOUR, WINDOWS
+from .slow_twin import ALERTS_WITHIN, LOCKOUT
 
 STEPS = (
     ("wait", 24),
     ("bolus", 30),
     ("program", 9),
     ("insist", 2),
+    ("titrate", 1),
+    ("approve", 3),
     ("answer", 22),
     ("count", 7),
     ("stop", 1),
@@ -54,10 +60,15 @@ STEPS = (
     ("restart", 3),
     ("other", 1),
     ("found", 1),
-    ("unplanned", 1),
-    ("ended", 2),
+    ("alarm", 2),
+    ("ended", 3),
+    ("look", 2),
+    ("again and again", 1),
+    ("field", 1),
 )
 """What can happen, and how often."""
+ALARMS = tuple(sorted(UNASKED | STUCK))
+PUMP_RESTARTS_OFTEN = 0.2
 
 Step = tuple[str, int]
 
@@ -67,6 +78,9 @@ def take(life: Life, step: Step) -> None:
     word, number = step
     life.tally.steps += 1
     _TAKEN[word](life, Random(number))
+
+
+# --- time ----------------------------------------------------------------------------------------
 
 
 def _wait(life: Life, chance: Random) -> None:
@@ -82,10 +96,11 @@ def _wait(life: Life, chance: Random) -> None:
 
 def _edges(life: Life) -> set[int]:
     """Instants at which some answer changes, by the twin's list."""
-    so_far = read(life.twin.facts)
+    so_far = life.twin.so_far
     edges = {so_far.unknown_until, *(until for _, until in so_far.waived)}
+    edges |= {at + ALERTS_WITHIN for _, at in so_far.alerts[-4:]}
     for one in so_far.boluses[-4:]:
-        latest = one.latest(life.twin.slack)
+        latest = one.latest(life.twin.slack, life.now)
         edges |= {latest, one.granted.at + life.twin.slack + LOCKOUT}
         edges |= {latest + window for window in WINDOWS}
     for program in so_far.programs:
@@ -94,85 +109,11 @@ def _edges(life: Life) -> set[int]:
     return edges
 
 
-def _bolus(life: Life, chance: Random) -> None:
-    over = chance.choice((1_000, 30_000, MINUTE, 10 * MINUTE, HOUR, 5 * HOUR))
-    volume = chance.choice((1, 1_000, 2_000, 3_000, 8_000))
-    so_far = read(life.twin.facts)
-    if so_far.current is not None and chance.random() < 0.6:
-        drugs = cast("Program", so_far.current.granted.what).drugs
-        rooms = [
-            (limit - life.twin.worst(so_far, drug, window, life.now)) // drug.strength
-            for drug in drugs
-            for window, limit in zip(WINDOWS, drug.per_window, strict=True)
-        ]
-        rooms += [drug.per_bolus // drug.strength for drug in drugs if drug.per_bolus is not None]
-        volume = int(min(rooms)) + chance.choice((-1, 0, 0, 1))
-        if chance.random() < 0.3:
-            volume //= 2
-    elif chance.random() < 0.1:
-        volume = chance.choice((0, -1, 65_535, 65_536, 65_537, 66_536))
-    if chance.random() < 0.01:
-        over = 0
-    seen_ago: int | None = 0
-    if chance.random() < 0.03:
-        stale = 3 * POLL * life.twin.speed
-        seen_ago = chance.choice((None, -1, stale, stale + 1))
-    life.ask(Bolus(volume, over), seen_ago, None)
-
-
-def _program(life: Life, chance: Random) -> None:
-    program = chance.choice(life.setting.programs)
-    so_far = read(life.twin.facts)
-    if so_far.verified is not None and chance.random() < 0.25:
-        program = so_far.verified
-    if chance.random() < 0.3 and len(program.basal) == 1:
-        program = _at_the_edge(life, program, so_far, chance)
-    if chance.random() < 0.15:
-        # Limits that are narrower than what is in the pump: a reason is needed to go on with it.
-        program = program._replace(drugs=tuple(_narrowed(drug) for drug in program.drugs))
-    reason = None
-    if chance.random() < 0.6:
-        rules = chance.choice((("SR-05",), ("SR-04", "SR-05", "SR-12", "SR-14"), ("SR-12",)))
-        second = chance.choice((None, "nurse", "clinician"))
-        valid_for = chance.choice((0, 1, HOUR, DAY, DAY, 7 * DAY, 7 * DAY + 1))
-        reason = Reason(rules, "clinician", second, valid_for)
-    life.ask(program, 0, reason)
-
-
-def _insist(life: Life, chance: Random) -> None:
-    """Going on with what flows under limits that are narrower now, on one person's word."""
-    verified = read(life.twin.facts).verified
-    if verified is not None:
-        program = verified._replace(drugs=tuple(_narrowed(drug) for drug in verified.drugs))
-        second = chance.choice((None, None, "clinician", "nurse"))
-        life.ask(program, 0, Reason(("SR-05",), "clinician", second, DAY))
-
-
-def _narrowed(drug: Drug) -> Drug:
-    hour = drug.per_window[0] // 3
-    per_bolus = None if drug.per_bolus is None else min(drug.per_bolus, hour)
-    return drug._replace(per_bolus=per_bolus, per_window=(hour, *drug.per_window[1:]))
-
-
-def _at_the_edge(life: Life, program: Program, so_far: Chronicle, chance: Random) -> Program:
-    """The same program with the flow that just fits beside what may lie in the windows."""
-    idle = program._replace(basal=((0, 0),))
-    drug = program.drugs[0]
-    flows = []
-    for window, limit in zip(WINDOWS, drug.per_window, strict=True):
-        others = life.twin.worst(so_far, drug, window, life.now, idle)
-        basal = most_of_basal_and_buttons(
-            frozenset(may_flow(so_far, life.now) or [idle]),
-            drug.name,
-            window,
-        )
-        flows.append((limit - others + basal) * DAY // window // drug.strength)
-    flow = int(min(flows)) + chance.choice((-1, 0, 1))
-    return program._replace(basal=((0, min(max(flow, 48_000), 24_000_000)),))
+# --- what the pump tells -------------------------------------------------------------------------
 
 
 def _answer(life: Life, chance: Random) -> None:
-    doubt = [one.granted.id for one in read(life.twin.facts).doubt]
+    doubt = [one.granted.id for one in life.twin.so_far.doubt]
     if not doubt or chance.random() < 0.05:
         own = chance.randint(1, life.ids + 1)
     else:
@@ -182,7 +123,8 @@ def _answer(life: Life, chance: Random) -> None:
 
 
 def _count(life: Life, chance: Random) -> None:
-    boluses = read(life.twin.facts).boluses
+    """The pump's count of a bolus that some window may hold still; it is asked about no other."""
+    boluses = life.twin.in_the_last_day(life.twin.so_far, life.now)
     own, asked, before = life.ids + 1, 1_000, 0
     if boluses and chance.random() < 0.95:
         one = chance.choice(boluses[-3:])
@@ -192,12 +134,52 @@ def _count(life: Life, chance: Random) -> None:
     state = chance.choice(("running", "executed", "interrupted"))
     event = Counted(instant(life.now), own, cast("CountState", state), NanoLitres(volume))
     life.tell(event)
-    life.twin.facts.append(Count(life.now, own, state, volume))
+    life.twin.hear(Count(life.now, own, state, volume))
+
+
+def _other(life: Life, chance: Random) -> None:
+    doubt = [one.granted.id for one in life.twin.so_far.doubt]
+    own = chance.choice((0, *doubt))
+    delivers = chance.random() < 0.5
+    life.tell(Unverified(instant(life.now), own, "a test", delivers))
+    life.twin.hear(Other(life.now, own, delivers))
+
+
+def _found(life: Life, chance: Random) -> None:
+    """A host tells what the pump was found with where it knows of nothing verified."""
+    if life.twin.so_far.verified is None:
+        program = chance.choice(life.setting.programs)
+        life.tell(Found(instant(life.now), case_of(program).program))
+        life.twin.hear(Own(life.now, program))
+
+
+def _alarm(life: Life, chance: Random) -> None:
+    _raise(life, chance.choice(ALARMS), is_low=chance.random() < 0.1)
+
+
+def _raise(life: Life, code: str, *, is_low: bool = False) -> None:
+    alarm = Alarm(code, "LOW" if is_low else "HIGH", "SR-54", "a test")
+    life.tell(Raised(instant(life.now), alarm))
+    life.twin.hear(Alarmed(life.now, code, is_low))
+
+
+def _ended(life: Life, chance: Random) -> None:
+    standing = sorted(life.twin.so_far.standing)
+    code = chance.choice(standing) if standing else chance.choice(ALARMS)
+    life.tell(Cleared(instant(life.now), code))
+    life.twin.hear(Ended(life.now, code))
+
+
+# --- what people and hosts do --------------------------------------------------------------------
+
+
+def _approve(life: Life, chance: Random) -> None:
+    life.approval = Approval(life.state.epoch, len(life.twin.facts))
 
 
 def _stop(life: Life, chance: Random) -> None:
     life.tell(Stopped(instant(life.now), "hold", chance.random() < 0.5))
-    life.twin.facts.append(Stop(life.now))
+    life.twin.hear(Stop(life.now))
 
 
 def _latch(life: Life, chance: Random) -> None:
@@ -206,45 +188,48 @@ def _latch(life: Life, chance: Random) -> None:
     past_lost = chance.random() < 0.3
     life.past_lost = past_lost
     life.tell(Latched(instant(life.now), "a test", past_lost))
-    life.twin.facts.append(Latch(life.now, past_lost))
+    life.twin.hear(Latch(life.now, past_lost))
 
 
 def _restart(life: Life, chance: Random) -> None:
+    """A new host; now and then the pump itself has started again meanwhile."""
+    life.starts += chance.random() < PUMP_RESTARTS_OFTEN
     life.restart()
 
 
-def _other(life: Life, chance: Random) -> None:
-    doubt = [one.granted.id for one in read(life.twin.facts).doubt]
-    own = chance.choice((0, *doubt))
-    delivers = chance.random() < 0.5
-    life.tell(Unverified(instant(life.now), own, "a test", delivers))
-    life.twin.facts.append(Other(life.now, own, delivers))
+def _look(life: Life, chance: Random) -> None:
+    life.tell(Looked(instant(life.now), "nurse", "a test"))
+    life.twin.hear(Look(life.now))
 
 
-def _found(life: Life, chance: Random) -> None:
-    """A host tells what the pump was found with where it knows of nothing verified."""
-    if read(life.twin.facts).verified is None:
-        program = chance.choice(life.setting.programs)
-        life.tell(Found(instant(life.now), case_of(program).program))
-        life.twin.facts.append(Own(life.now, program))
+def _again_and_again(life: Life, chance: Random) -> None:
+    """An alarm comes, and the program is started again: one after the other, two to four times."""
+    code = chance.choice(ALARMS)
+    for _ in range(chance.randint(2, 4)):
+        _raise(life, code, is_low=chance.random() < 0.05)
+        if chance.random() < 0.8:
+            life.tell(Cleared(instant(life.now), code))
+            life.twin.hear(Ended(life.now, code))
+        if chance.random() < 0.9 and (verified := life.twin.so_far.verified) is not None:
+            life.ask(verified)
+            life.answer(life.ids, "delivered")
+        life.now += chance.choice((0, MINUTE, 3 * MINUTE))
 
 
-def _unplanned(life: Life, chance: Random) -> None:
-    alarm = Alarm("over-delivery", "HIGH", "SR-54", "a test")
-    life.tell(Raised(instant(life.now), alarm))
-    life.twin.facts.append(Unplanned(life.now))
-
-
-def _ended(life: Life, chance: Random) -> None:
-    life.tell(Cleared(instant(life.now), "over-delivery"))
-    life.twin.facts.append(Ended(life.now))
+def _field(life: Life, chance: Random) -> None:
+    entered = not life.twin.so_far.in_field
+    now = instant(life.now)
+    life.tell(MriEntered(now, "nurse", "") if entered else MriLeft(now, "nurse", "a test"))
+    life.twin.hear(Field(life.now, entered))
 
 
 _TAKEN: dict[str, Callable[[Life, Random], None]] = {
     "wait": _wait,
-    "bolus": _bolus,
-    "program": _program,
-    "insist": _insist,
+    "bolus": ask_for_bolus,
+    "program": ask_for_program,
+    "insist": insist,
+    "titrate": titrate,
+    "approve": _approve,
     "answer": _answer,
     "count": _count,
     "stop": _stop,
@@ -252,8 +237,11 @@ _TAKEN: dict[str, Callable[[Life, Random], None]] = {
     "restart": _restart,
     "other": _other,
     "found": _found,
-    "unplanned": _unplanned,
+    "alarm": _alarm,
     "ended": _ended,
+    "look": _look,
+    "again and again": _again_and_again,
+    "field": _field,
 }
 
 

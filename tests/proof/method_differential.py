@@ -14,8 +14,8 @@ from .planting import Bug
 from .pump_life import Setting, Tally
 
 METHOD = "differential"
-ABOUT_SECONDS = {"quick": 30, "full": 250}
-LIVES = {"quick": 1_000, "full": 27_000}
+ABOUT_SECONDS = {"quick": 20, "full": 270}
+LIVES = {"quick": 600, "full": 25_500}
 STEPS = 40
 SETTINGS = 400
 """So many pumps take turns, so that the slow twin works out each window once only."""
@@ -24,6 +24,17 @@ MOST = 1_500
 """Lives with a planted bug."""
 DENIED_EVERY = 25
 TOLD = 5
+NOT_SHOWN = (
+    "what both judges misread in the same way",
+    "bridges and primes",
+    "more than two drugs",
+    f"lives longer than {STEPS} steps",
+    "rules about the file, the refill, the line and the step in dose (SR-06) are let pass with a "
+    "reason and not compared",
+    "counts of a bolus that has left every window (the pump is asked for none)",
+    "a plan that was approved under a latch and is used after a restart",
+    "start limits of more than one drug",
+)
 
 
 def prove(effort: Effort) -> Evidence:
@@ -50,11 +61,7 @@ def prove(effort: Effort) -> Evidence:
         ),
         violations=tuple(sentence for _, told, _ in results for sentence in told),
         planted=tuple(planted),
-        not_shown=(
-            "what both judges misread in the same way; bridges and primes; more than two drugs; "
-            "lives longer than 40 steps; rules about the file, the refill and the line are let "
-            "pass with a reason and not compared"
-        ),
+        not_shown="; ".join(NOT_SHOWN),
         seconds=perf_counter() - begun,
         asked=asked,
         refused=sum(one.refused for one in tallies),

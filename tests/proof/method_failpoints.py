@@ -8,33 +8,33 @@ frames and replies left on the wire, and again while they recover.
 from collections.abc import Sequence
 from time import perf_counter
 
-from .crash_search import Search, processors, searched
+from .crash_search import Search, searched
 from .crash_twins import ORDER_BUGS, OrderBug
 from .evidence import Effort, Evidence, Planted
 
-DEPTH_OF_TWINS = 1
 MANY_NTHS = 16
-ABOUT_SECONDS = {"quick": 40, "full": 300}
+DEPTHS = {"quick": (2, 1, 1), "full": (3, 3, 2)}
+"""How many deaths in a row: with a prompt disk, with a late one, with checkpoints too."""
+ABOUT_SECONDS = {"quick": 15, "full": 240}
 SHOWN = 5
 
 
 def prove(effort: Effort) -> Evidence:
     """Runs the schedules of an effort, and every planted bug until it shows."""
     begun = perf_counter()
-    many = processors()
-    if effort == "full":
-        prompt = searched(3, late_worker=False, processes=many)
-        late = searched(2, late_worker=True, processes=many)
-        summed_up = searched(2, late_worker=True, checkpoints=True, processes=many)
-        covered = _covered("up to 3 deaths", 3, prompt)
-    else:
-        prompt = searched(2, late_worker=False, every=MANY_NTHS)
-        late = searched(1, late_worker=True)
-        summed_up = searched(1, late_worker=True, checkpoints=True)
-        covered = _covered(f"up to 1 death, 2 for each {MANY_NTHS}th world", 2, prompt)
-    depth = 2 if effort == "full" else 1
-    covered += "; " + _covered(f"with a late disk thread up to {depth}", depth, late)
-    covered += "; " + _covered(f"with checkpoints up to {depth}", depth, summed_up)
+    depths = DEPTHS[effort]
+    every = 1 if effort == "full" else MANY_NTHS
+    prompt = searched(depths[0], late_worker=False, every=every)
+    late = searched(depths[1], late_worker=True)
+    summed_up = searched(depths[2], late_worker=True, checkpoints=True)
+    partly = "" if effort == "full" else f", the second for each {MANY_NTHS}th world"
+    covered = "; ".join(
+        (
+            _covered(f"up to {depths[0]} deaths{partly}", depths[0], prompt),
+            _covered(f"with a late disk thread up to {depths[1]}", depths[1], late),
+            _covered(f"with checkpoints up to {depths[2]}", depths[2], summed_up),
+        )
+    )
     searches = (prompt, late, summed_up)
     texts = frozenset(text for search in searches for _, text in search.found)
     return Evidence(
@@ -43,8 +43,9 @@ def prove(effort: Effort) -> Evidence:
         violations=tuple(violations(searches)),
         planted=tuple(found(bug, texts) for bug in ORDER_BUGS),
         not_shown=(
-            "steps inside of the host that reach no file and no wire; a pump that dies too; a disk "
-            "that lies (see powercut); real scheduling of threads and processes (see kill)"
+            "steps inside of the host that reach no file and no wire; primes and bridges; a pump "
+            "that dies too; a disk that lies (see powercut); real scheduling of threads and "
+            "processes (see kill)"
         ),
         seconds=perf_counter() - begun,
         asked=sum(search.asked for search in searches),
@@ -53,10 +54,11 @@ def prove(effort: Effort) -> Evidence:
 
 
 def _covered(what: str, depth: int, search: Search) -> str:
-    steps = search.deaths_seen()
+    recovering = f", {search.in_recovery:,} while a host recovered" if search.in_recovery else ""
     return (
         f"{what}: {search.schedules(depth):,} schedules in {search.lives:,} lives "
-        f"({steps:,} deaths, {len(search.known):,} worlds that a host could tell apart)"
+        f"({search.deaths_seen():,} deaths{recovering}; {len(search.known):,} worlds that a host "
+        "could tell apart)"
     )
 
 
@@ -75,7 +77,7 @@ def found(bug: OrderBug, without: frozenset[str] = frozenset()) -> Planted:
     ``without``: what is found without it, and so is no sign of it.
     """
     with bug.planted():
-        search = searched(DEPTH_OF_TWINS, late_worker=False, unless=without)
+        search = searched(bug.deaths, late_worker=False, unless=without)
     if not search.found:
         return Planted(bug.name, found=False, how_soon=f"not in {search.lives:,} lives")
     path, text = search.found[0]

@@ -18,7 +18,7 @@ from .quicken import quicken
 from .worlds import CHANGING, COUNTING, FINDING, NUMBERING, STACKING
 
 METHOD = "guards alone"
-ABOUT_SECONDS = {"quick": 8, "full": 50}
+ABOUT_SECONDS = {"quick": 5, "full": 50}
 STATES = {"quick": 2_000, "full": 40_000}
 """With only one guard in place."""
 STATES_WITHOUT = 40_000

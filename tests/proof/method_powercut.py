@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -15,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 from firmware_bridge.families.itp.controller import PumpController
+from safety import opening
 from safety.anchor import SLOT_BYTES, Anchor
 from safety.events import Intended
 from safety.journal import Journal, Receipt
@@ -22,7 +24,7 @@ from safety.journal_format import Head, JournalError
 from safety.opening import open_journal
 
 from .crash_life import Life, same_every_time
-from .crash_outside import Files, FilesAnchor, FilesDisk, Outside, new_outside
+from .crash_outside import Files, FilesAnchor, FilesDisk, FilesStates, Outside, new_outside
 from .crash_twins import OrderBug, anchored_before_synced
 from .evidence import Effort, Evidence, Planted
 from .power_cut import (
@@ -33,6 +35,7 @@ from .power_cut import (
     cuts_in_order,
     cuts_out_of_order,
     cuts_with_a_ghost,
+    cuts_with_any_state,
     filmed,
 )
 
@@ -70,7 +73,7 @@ class Findings:
 
 
 def prove(effort: Effort) -> Evidence:
-    """Cuts the power at every byte (quick: every sixteenth and all near an end)."""
+    """Cuts the power at every byte of some runs (quick: every sixteenth, and all near an end)."""
     begun = perf_counter()
     every = 1 if effort == "full" else SPARSE
     found = Findings()
@@ -97,13 +100,13 @@ def prove(effort: Effort) -> Evidence:
 
 
 SHARES = (0.2, 0.5, 0.9)
-RUNS = 2 + len(SHARES)
+RUNS = 4 + len(SHARES)
 
 
 def _runs() -> Iterator[tuple[list[Scene], AnchorImages]]:
-    """A whole story, also with a late disk thread; and second lives after a torn end."""
-    for late in (False, True):
-        scenes, heads = filmed(late_worker=late)
+    """The story, with a late disk thread and with checkpoints too; second lives after a tear."""
+    for late, checkpoints in product((False, True), repeat=2):
+        scenes, heads = filmed(late_worker=late, checkpoints=checkpoints)
         yield scenes, AnchorImages(heads)
     for share in SHARES:
         scenes, heads = filmed(_after_a_torn_intent(share), late_worker=True)
@@ -143,6 +146,7 @@ def _all_cuts(scene: Scene, images: AnchorImages, every: int) -> Iterator[Cut]:
     yield from cuts_in_order(scene, images, every)
     yield from cuts_out_of_order(scene, images)
     yield from cuts_with_a_ghost(scene, images, every)
+    yield from cuts_with_any_state(scene, images, every)
 
 
 def _each_kind_once(wrong: Iterable[str]) -> list[str]:
@@ -157,8 +161,8 @@ def _each_kind_once(wrong: Iterable[str]) -> list[str]:
 
 def opened_after(cut: Cut) -> tuple[str | None, dict[int, int]]:
     """What the shipped code says of the files after a cut: a problem, and each id's most."""
-    disk = FilesDisk(Files(cut.journal))
-    opened = open_journal(disk, _ReadAnchor(disk, cut.anchor))
+    disk = FilesDisk(Files(cut.journal, states=cut.states))
+    opened = open_journal(disk, _ReadAnchor(disk, cut.anchor), FilesStates(disk))
     return opened.problem, {one.id: int(one.most) for one in opened.state.reservations}
 
 
@@ -225,11 +229,17 @@ def anchored_in_place() -> Iterator[None]:
         yield
 
 
+def believed_unseen() -> AbstractContextManager[Any]:
+    """A state that lies beside the journal is taken for that of its last checkpoint."""
+    return mock.patch.object(opening, "is_of", return_value=True)
+
+
 CUT_BUGS = (
     OrderBug("the journal is never synced", never_synced),
     OrderBug("an intent is synced after its command was sent", synced_after_sending),
     OrderBug("the anchor is written before the journal is synced", anchored_before_synced),
     OrderBug("the anchor is written over in one place", anchored_in_place),
+    OrderBug("a checkpoint's state is believed without its digest", believed_unseen),
 )
 
 
@@ -237,9 +247,8 @@ def cut_twin(bug: OrderBug) -> Planted:
     """Whether a planted bug shows at any cut of one run, and at the how manieth."""
     found = Findings()
     with bug.planted():
-        scenes, heads = filmed(late_worker=False)
-        images = AnchorImages(heads)
-    look_at(scenes, images, SPARSE, found, first=True)
+        scenes, heads = filmed(late_worker=False, checkpoints=True)
+        look_at(scenes, AnchorImages(heads), SPARSE, found, first=True)
     if not found.wrong:
         return Planted(bug.name, found=False, how_soon=f"not at {found.cuts:,} cuts")
     return Planted(bug.name, found=True, how_soon=f"cut {found.cuts:,}: {found.wrong[0]}")

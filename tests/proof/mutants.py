@@ -7,12 +7,14 @@ guards and which facts a list or a `replace` names.
 
 import ast
 import copy
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,11 +58,15 @@ SUMS: dict[type[ast.operator], type[ast.operator]] = {
 NAMES = {"max": "min", "min": "max", "any": "all", "all": "any"}
 COPIES = ("replace", "_replace")
 """Calls whose keywords say what changes: each is left out once."""
+Place = tuple[str, int]
+"""A statement by its file and line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """One change: where, by file, function and the line's text, and what becomes of it.
+
+    A change that one line of a function takes in several places bears its number there.
 
     ``code`` is the changed function's, or the new value of a module's constant as text; ``places``
     are the statements, by file and line, that tell which tests can notice.
@@ -71,7 +77,7 @@ class Mutant:
     line: str
     change: str
     code: CodeType | str
-    places: tuple[tuple[str, int], ...]
+    places: tuple[Place, ...]
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -85,24 +91,31 @@ class Mutant:
 
 
 def mutants_of(file: str) -> list[Mutant]:
-    """Every mutant of a file's functions and constants, each once."""
+    """Every mutant of a file's functions and constants, each with a key of its own."""
     source = (ROOT / file).read_text("utf-8")
     tree = ast.parse(source)
     lines = source.splitlines()
-    found: dict[tuple[str, str, str, str], Mutant] = {}
+    found: list[Mutant] = []
+    seen = Counter[tuple[str, str, str]]()
+
+    def take(name: str, node: ast.expr | ast.stmt, change: str, *rest: Any) -> None:
+        line = lines[node.lineno - 1].strip()
+        seen[name, line, change] += 1
+        which = seen[name, line, change]
+        change = change if which == 1 else f"{change} (no. {which})"
+        found.append(Mutant(file, name, line, change, *rest))
+
     for name, function in functions_of(tree):
         for statement, node, change in _changes(function):
-            code = _compiled(tree, file, function, name)
-            line = lines[node.lineno - 1].strip()
-            mutant = Mutant(file, name, line, change, code, ((file, statement),))
-            found.setdefault(mutant.key, mutant)
+            code = _compiled(file, function, name)
+            take(name, node, change, code, ((file, statement),))
     for name, constant in _constants_of(tree):
         assert constant.value is not None
-        for node, change in _in_node(constant, constant.value):
-            line = lines[node.lineno - 1].strip()
-            mutant = Mutant(file, name, line, change, ast.unparse(constant.value), _uses_of(name))
-            found.setdefault(mutant.key, mutant)
-    return list(found.values())
+        uses = _uses().get(name, ())
+        if uses:  # else it is a default, which is read before anything can change it
+            for node, change in _in_node(constant, constant.value):
+                take(name, node, change, ast.unparse(constant.value), uses)
+    return found
 
 
 def _constants_of(tree: ast.Module) -> Iterator[tuple[str, ast.Assign | ast.AnnAssign]]:
@@ -116,18 +129,18 @@ def _constants_of(tree: ast.Module) -> Iterator[tuple[str, ast.Assign | ast.AnnA
 
 
 @cache
-def _uses_of(name: str) -> tuple[tuple[str, int], ...]:
-    """The statements of all files that mention a constant."""
-    found = []
-    for file in FILES:
-        for _, function in functions_of(ast.parse((ROOT / file).read_text("utf-8"))):
-            statements = [node for node in ast.walk(function) if isinstance(node, ast.stmt)]
-            found += [(file, one.lineno) for one in statements if _mentions(one, name)]
-    return tuple(dict.fromkeys(found))
-
-
-def _mentions(statement: ast.stmt, name: str) -> bool:
-    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(statement))
+def _uses() -> dict[str, tuple[Place, ...]]:
+    """The statements of all the judge's functions by the names that they mention."""
+    found: dict[str, dict[Place, None]] = {}
+    for path in sorted((ROOT / "safety").glob("*.py")):
+        for _, function in functions_of(ast.parse(path.read_text("utf-8"))):
+            for statement in ast.walk(function):
+                if isinstance(statement, ast.stmt):
+                    for node in ast.walk(statement):
+                        if isinstance(node, ast.Name):
+                            place = f"safety/{path.name}", statement.lineno
+                            found.setdefault(node.id, {})[place] = None
+    return {name: tuple(places) for name, places in found.items()}
 
 
 def functions_of(tree: ast.AST, within: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -139,10 +152,14 @@ def functions_of(tree: ast.AST, within: str = "") -> Iterator[tuple[str, ast.Fun
             yield f"{within}{node.name}", node  # type: ignore[misc]
 
 
-def _compiled(tree: ast.Module, file: str, function: ast.AST, name: str) -> CodeType:
-    """The code of a function in the tree as it is now."""
-    module = compile(ast.fix_missing_locations(tree), str(ROOT / file), "exec")
-    code = find_code(module, name)
+def _compiled(file: str, function: ast.FunctionDef, name: str) -> CodeType:
+    """The code of a function as it is now, within classes of its own classes' names."""
+    *classes, _ = name.split(".")
+    whole: ast.stmt = function
+    for one in reversed(classes):
+        whole = ast.ClassDef(one, bases=[], keywords=[], body=[whole], decorator_list=[])
+    module = ast.fix_missing_locations(ast.Module([whole], type_ignores=[]))
+    code = find_code(compile(module, str(ROOT / file), "exec"), name)
     assert code is not None, name
     return code
 
@@ -176,9 +193,11 @@ def _in_statement(
 ) -> Iterator[tuple[int, ast.expr | ast.stmt, str]]:
     if isinstance(statement, ast.Assert | ast.Import | ast.ImportFrom | ast.Pass):
         return
+    if _is_never_reached(statement):
+        return
     number = statement.lineno
     if _can_be_left_out(statement):
-        for change in _swapped(parent, statement, ast.copy_location(ast.Pass(), statement)):
+        for change in _swapped(parent, statement, ast.Pass(), f"{ast.unparse(statement)} -> pass"):
             yield number, statement, change
     for child in _parts(statement):
         if isinstance(child, ast.stmt):
@@ -196,6 +215,15 @@ def _in_statement(
         elif isinstance(child, ast.withitem):
             for node, change in _in_node(child, child.context_expr):
                 yield number, node, change
+
+
+def _is_never_reached(statement: ast.stmt) -> bool:
+    """Whether mypy proves that nothing gets to a statement."""
+    match statement:
+        case ast.Expr(value=ast.Call(func=ast.Name(id="assert_never"))):
+            return True
+        case _:
+            return False
 
 
 def _parts(statement: ast.stmt) -> Iterator[ast.AST]:
@@ -233,8 +261,8 @@ def _in_node(parent: ast.AST, node: ast.AST) -> Iterator[tuple[ast.expr | ast.st
     if isinstance(node, ast.JoinedStr):
         return  # a text
     if isinstance(node, ast.expr):
-        for changed in _instead_of(parent, node):
-            for change in _swapped(parent, node, changed):
+        for changed, words in _instead_of(parent, node):
+            for change in _swapped(parent, node, changed, words):
                 yield node, change
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns"):
@@ -244,24 +272,30 @@ def _in_node(parent: ast.AST, node: ast.AST) -> Iterator[tuple[ast.expr | ast.st
                 yield from _in_node(node, one)
 
 
-def _instead_of(parent: ast.AST, node: ast.expr) -> Iterator[ast.expr]:
-    """What may stand in an expression's place by a slip."""
+def _instead_of(parent: ast.AST, node: ast.expr) -> Iterator[tuple[ast.expr, str]]:
+    """What may stand in an expression's place by a slip, and in words."""
+    for changed in (*_changed(node), *_in_its_place(parent, node)):
+        yield changed, f"{ast.unparse(node)} -> {ast.unparse(changed)}"
+    for left, part in _with_less(parent, node):
+        yield left, f"{ast.unparse(part)} left out"
+
+
+def _changed(node: ast.expr) -> Iterator[ast.expr]:
+    """Another operator, number or name."""
     new = copy.deepcopy(node)
     match new:
         case ast.Compare(ops=ops):
             for index, op in enumerate(ops):
-                ops[index] = COMPARISONS[type(op)]()
-                yield new
-                ops[index] = op
+                other = copy.deepcopy(new)
+                other.ops[index] = COMPARISONS[type(op)]()
+                yield other
         case ast.BinOp(op=op) if type(op) in SUMS:
             new.op = SUMS[type(op)]()
             yield new
         case ast.BoolOp(op=op):
             new.op = ast.Or() if isinstance(op, ast.And) else ast.And()
             yield new
-        case ast.UnaryOp(op=ast.Not()):
-            yield new.operand
-        case ast.UnaryOp(op=ast.USub()):
+        case ast.UnaryOp(op=ast.Not() | ast.USub()):
             yield new.operand
         case ast.Constant(value=bool() as value):
             yield ast.Constant(not value)
@@ -272,19 +306,26 @@ def _instead_of(parent: ast.AST, node: ast.expr) -> Iterator[ast.expr]:
         case ast.Call(func=ast.Name(id=name)) if name in NAMES:
             new.func = ast.Name(NAMES[name], ast.Load())
             yield new
-        case ast.Call(func=ast.Name(id=name), keywords=keywords) if name in COPIES:
-            for index in range(len(keywords)):
-                less = copy.deepcopy(new)
-                del less.keywords[index]
-                yield less
-        case ast.List(elts=items) | ast.Tuple(elts=items) if _is_gathered(parent, items):
-            for index in range(len(items)):
-                shorter = copy.deepcopy(new)
-                del shorter.elts[index]
-                yield shorter
         case _:
             pass
-    yield from _in_its_place(parent, node)
+
+
+def _with_less(parent: ast.AST, node: ast.expr) -> Iterator[tuple[ast.expr, ast.AST]]:
+    """The same without one of its parts, and that part: a condition, a guard, a fact."""
+    match node:
+        case ast.BoolOp(values=parts):
+            where = "values"
+        case ast.Call(func=ast.Name(id=name), keywords=parts) if name in COPIES:
+            where = "keywords"
+        case ast.List(elts=parts) | ast.Tuple(elts=parts) if _is_gathered(parent, parts):
+            where = "elts"
+        case _:
+            return
+    for index, part in enumerate(parts):
+        less = copy.deepcopy(node)
+        rest = getattr(less, where)
+        del rest[index]
+        yield rest[0] if where == "values" and len(rest) == 1 else less, part
 
 
 def _in_its_place(parent: ast.AST, node: ast.expr) -> Iterator[ast.expr]:
@@ -303,27 +344,27 @@ def _is_none(node: ast.expr) -> bool:
 
 def _is_gathered(parent: ast.AST, items: list[ast.expr]) -> bool:
     """Whether a list is made of other lists, or is a module's own table."""
-    is_table = isinstance(parent, ast.Assign | ast.AnnAssign) and len(items) > 1
+    match parent:
+        case ast.Assign(targets=[ast.Name()]) | ast.AnnAssign(target=ast.Name()):
+            is_table = len(items) > 1
+        case _:
+            is_table = False
     return is_table or any(isinstance(item, ast.Starred) for item in items)
 
 
-def _swapped(parent: ast.AST, old: ast.AST, new: ast.AST) -> Iterator[str]:
+def _swapped(parent: ast.AST, old: ast.AST, new: ast.AST, words: str) -> Iterator[str]:
     """Puts one node in another's place, says so, and takes it back."""
     ast.copy_location(new, old)
     for name, value in ast.iter_fields(parent):
         if value is old:
             setattr(parent, name, new)
-            yield _words(old, new)
+            yield words
             setattr(parent, name, old)
             return
         if isinstance(value, list):
             for index, one in enumerate(value):
                 if one is old:
                     value[index] = new
-                    yield _words(old, new)
+                    yield words
                     value[index] = old
                     return
-
-
-def _words(old: ast.AST, new: ast.AST) -> str:
-    return f"{ast.unparse(old)} -> {ast.unparse(new)}"

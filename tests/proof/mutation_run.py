@@ -1,36 +1,41 @@
 """Runs the judge's own tests against one mutant after another, each in a forked child.
 
-``python -m tests.proof.mutation_run SECONDS MOST [FILE ...]``: a process of its own; pytest and all
-tests are loaded once, and a child replaces the code of one function. Prints one line of JSON.
+``python -m tests.proof.mutation_run SECONDS < CHOICE``: a process of its own; pytest and all tests
+are loaded once, and a child replaces the code of one function. ``CHOICE`` is a line of JSON: the
+keys of the mutants (``null``: all) and the test files. Prints one line of JSON.
 """
 
 import json
+import mmap
 import os
 import pickle
+import resource
 import signal
+import struct
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 
 from .mutants import FILES, Mutant, mutants_of
 from .mutation_patches import apply, passing_of
 
-ROOT = Path(__file__).parents[2]
-AT_ONCE = 2
 SLOW_S = 0.5
 """A test that takes more of a processor is left out: an example should find what it finds."""
-PATIENCE_S = 10.0
-"""What a mutant may take beyond three times its tests' own time; then it is tried once more."""
-ENDLESS_S = 60.0
-"""A mutant that has not ended after this, tried alone, is a real endless loop."""
-KILLED, SURVIVED = 1, 0
+ENDLESS_S = 5
+"""What a mutant may take of a processor beyond three times its tests' own time."""
+STUCK_S = 60
+"""What it may take in all beyond that: it waits for something that never comes."""
+KILLED, SURVIVED, NOT_MADE = 1, 0, 2
+NO_TEST = -1
+INDEX = struct.Struct("<q")
+Key = tuple[str, ...]
 
 
 @dataclass
@@ -40,15 +45,16 @@ class Verdicts:
     mutants: int = 0
     tried: int = 0
     killed: int = 0
-    endless: list[tuple[str, ...]] = field(default_factory=list)
-    survived: list[tuple[str, ...]] = field(default_factory=list)
-    uncovered: list[tuple[str, ...]] = field(default_factory=list)
+    endless: list[Key] = field(default_factory=list)
+    survived: list[Key] = field(default_factory=list)
+    uncovered: list[Key] = field(default_factory=list)
     """Those that no test passes; they survive too."""
     tests: int = 0
     failing: list[str] = field(default_factory=list)
     """Tests that fail without any mutant, and so were not used."""
     noting_seconds: float = 0.0
     seconds: float = 0.0
+    processor_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,23 +64,29 @@ class Passing:
     tests: dict[tuple[str, int], list[int]]
     seconds: list[float]
 
-    def of(self, mutant: Mutant) -> list[int]:
-        """The tests to run for a mutant, the quickest first."""
+    def of(self, mutant: Mutant, killers: list[int]) -> list[int]:
+        """The tests to run for a mutant: those that killed its neighbours, then the quickest."""
         found = {one for place in mutant.places for one in self.tests.get(place, ())}
         quick = [one for one in found if self.seconds[one] <= SLOW_S]
-        return sorted(quick, key=lambda one: self.seconds[one])
+        turn = {one: place for place, one in enumerate(killers)}
+        return sorted(quick, key=lambda one: (turn.get(one, len(turn)), self.seconds[one]))
 
 
 class MutationRun:
     """A pytest plugin that runs mutants instead of tests."""
 
-    def __init__(self, seconds: float, most: int, files: tuple[str, ...]) -> None:
+    def __init__(self, seconds: float, keys: list[Key] | None) -> None:
         self._until = time.monotonic() + seconds
-        self._most = most
-        self._files = files
+        mutants = [mutant for file in FILES for mutant in mutants_of(file)]
+        if keys is not None:
+            mutants = [one for one in mutants if one.key in keys]
+        self._mutants = sorted(mutants, key=lambda one: one.turn)
         self._session: pytest.Session | None = None
         self._is_noting = False
         self._has_failed = False
+        self._at = NO_TEST
+        self._killer = mmap.mmap(-1, INDEX.size)
+        """The test that a child fails at, for its parent to read."""
         self.verdicts = Verdicts()
 
     @pytest.hookimpl(tryfirst=True)
@@ -82,59 +94,57 @@ class MutationRun:
         """The run itself."""
         begun = time.monotonic()
         self._session = session
-        mutants = sorted((m for f in self._files for m in mutants_of(f)), key=lambda m: m.turn)
         passing = self._passing()
         verdicts = self.verdicts
         verdicts.noting_seconds = time.monotonic() - begun
-        verdicts.mutants, verdicts.tests = len(mutants), len(session.items)
-        slow = self._try(mutants[: self._most], passing)
-        for mutant in slow:
-            self._try_alone(mutant, passing)
+        verdicts.mutants, verdicts.tests = len(self._mutants), len(session.items)
+        killers: dict[tuple[str, str], list[int]] = {}
+        for mutant in self._mutants:
+            if time.monotonic() > self._until:
+                break
+            self._try(mutant, passing, killers.setdefault((mutant.file, mutant.function), []))
         verdicts.seconds = time.monotonic() - begun
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        verdicts.processor_seconds = spent.ru_utime + spent.ru_stime + time.process_time()
         return True
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """The first failing test ends a child."""
         if report.failed and not self._is_noting:
+            self._killer[:] = INDEX.pack(self._at)
             os._exit(KILLED)
         self._has_failed = self._has_failed or report.failed
 
     # --- which test passes where ----------------------------------------------------------------
 
     def _passing(self) -> Passing:
-        """Runs every test once, in children, and notes the statements that it passes."""
+        """Runs every test once, in a child, and notes the statements that it passes."""
         assert self._session is not None
-        count = len(self._session.items)
         tests: dict[tuple[str, int], list[int]] = {}
-        seconds = [0.0] * count
+        seconds = [0.0] * len(self._session.items)
         with TemporaryDirectory() as folder:
-            notes = [Path(folder) / str(part) for part in range(AT_ONCE)]
-            children = [
-                self._fork(partial(self._note, part, note)) for part, note in enumerate(notes)
-            ]
-            for child in children:
-                _, status = os.waitpid(child, 0)
-                if status != 0:
-                    raise RuntimeError("the tests did not end")
-            for note in notes:
-                for index, took, failed, passed in pickle.loads(note.read_bytes()):
-                    seconds[index] = took
-                    if failed:
-                        self.verdicts.failing.append(self._session.items[index].nodeid)
-                        continue
-                    for place in passed:
-                        tests.setdefault(place, []).append(index)
+            note = Path(folder) / "note"
+            _, status = os.waitpid(_fork(partial(self._note, note)), 0)
+            if status != 0:
+                raise RuntimeError("the tests did not end")
+            for index, took, failed, passed in pickle.loads(note.read_bytes()):
+                seconds[index] = took
+                if failed:
+                    self.verdicts.failing.append(self._session.items[index].nodeid)
+                    continue
+                for place in passed:
+                    tests.setdefault(place, []).append(index)
         return Passing(tests, seconds)
 
-    def _note(self, part: int, note: Path) -> None:
+    def _note(self, note: Path) -> None:
         assert self._session is not None
         self._is_noting = True
         passed: set[tuple[str, int]] = set()
-        for file in self._files:
+        for file in {place[0] for mutant in self._mutants for place in mutant.places}:
             passing_of(file, passed.add)
         found = []
-        for index in range(part, len(self._session.items), AT_ONCE):
+        for index in range(len(self._session.items)):
             passed.clear()
             self._has_failed = False
             begun = time.process_time()  # a busy machine makes no test slow
@@ -145,123 +155,79 @@ class MutationRun:
 
     # --- mutants --------------------------------------------------------------------------------
 
-    def _try(self, mutants: list[Mutant], passing: Passing) -> list[Mutant]:
-        """Tries mutants until time is up; those that took too long, to be tried once more."""
-        waiting = list(reversed(mutants))
-        running: dict[int, tuple[Mutant, float]] = {}
-        slow: list[Mutant] = []
-        while running or (waiting and time.monotonic() < self._until):
-            while waiting and len(running) < AT_ONCE and time.monotonic() < self._until:
-                mutant = waiting.pop()
-                self.verdicts.tried += 1
-                tests = passing.of(mutant)
-                if not tests:
-                    self.verdicts.uncovered.append(mutant.key)
-                    continue
-                patience = 3 * sum(passing.seconds[one] for one in tests) + PATIENCE_S
-                child = self._fork(partial(self._meet, mutant, tests))
-                running[child] = mutant, time.monotonic() + patience
-            for child in self._ended_or_late(running):
-                mutant, _ = running.pop(child)
-                status = _end(child)
-                if status is None:
-                    slow.append(mutant)
-                else:
-                    self._take_down(mutant, status)
-        return slow
-
-    def _try_alone(self, mutant: Mutant, passing: Passing) -> None:
-        child = self._fork(partial(self._meet, mutant, passing.of(mutant)))
-        deadline = time.monotonic() + ENDLESS_S
-        while time.monotonic() < deadline:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                self._take_down(mutant, status)
-                return
-            time.sleep(0.05)
-        _end(child)
-        self.verdicts.endless.append(mutant.key)
-
-    def _take_down(self, mutant: Mutant, status: int) -> None:
-        if status == 0:
-            self.verdicts.survived.append(mutant.key)
+    def _try(self, mutant: Mutant, passing: Passing, killers: list[int]) -> None:
+        verdicts = self.verdicts
+        verdicts.tried += 1
+        tests = passing.of(mutant, killers)
+        if not tests:
+            verdicts.uncovered.append(mutant.key)
+            return
+        most = 3 * sum(passing.seconds[one] for one in tests)
+        self._killer[:] = INDEX.pack(NO_TEST)
+        child = _fork(partial(self._meet, mutant, tests, most))
+        _, status = os.waitpid(child, 0)
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)  # what its tests have begun
+        if os.waitstatus_to_exitcode(status) == NOT_MADE:
+            raise RuntimeError(f"no mutant: {mutant.key}")
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGALRM):
+            verdicts.endless.append(mutant.key)
+        elif status == 0:
+            verdicts.survived.append(mutant.key)
         else:
-            self.verdicts.killed += 1
+            verdicts.killed += 1
+        (killer,) = INDEX.unpack(self._killer)
+        if killer in killers:
+            killers.remove(killer)
+        if killer != NO_TEST:
+            killers.insert(0, killer)
 
-    @staticmethod
-    def _ended_or_late(running: dict[int, tuple[Mutant, float]]) -> list[int]:
-        """The children that have ended, or that nobody waits for any longer."""
-        while running:
-            for child, (_, deadline) in running.items():
-                found = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                if found is not None or time.monotonic() > deadline:
-                    return [child]
-            time.sleep(0.002)
-        return []
-
-    def _meet(self, mutant: Mutant, tests: list[int]) -> None:
-        apply(mutant)
+    def _meet(self, mutant: Mutant, tests: list[int], most: float) -> None:
+        limit = int(most) + ENDLESS_S
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
+        signal.setitimer(signal.ITIMER_REAL, most + STUCK_S)
+        try:
+            apply(mutant)
+        except Exception:
+            # A constant that cannot even be computed is noticed; a function must always fit.
+            os._exit(KILLED if isinstance(mutant.code, str) else NOT_MADE)
         self._run(tests)
-
-    # --- children -------------------------------------------------------------------------------
 
     def _run(self, tests: list[int]) -> None:
         assert self._session is not None
         items = self._session.items
-        for one, after in zip(tests, [*tests[1:], None], strict=True):
-            item = items[one]
+        for self._at, after in zip(tests, [*tests[1:], None], strict=True):
+            item = items[self._at]
             following = items[after] if after is not None else None
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
 
-    @staticmethod
-    def _fork(work: Callable[[], None]) -> int:
-        child = os.fork()
-        if child:
-            return child
-        code = KILLED  # whatever a mutant breaks so badly that pytest itself ends
-        try:
-            os.setpgid(0, 0)
-            work()
-            code = SURVIVED
-        finally:
-            os._exit(code)
 
-
-def _end(child: int) -> int | None:
-    """The status of a child that has ended; ``None`` for one that had to be killed."""
-    done, status = os.waitpid(child, os.WNOHANG)
-    if done:
-        return status
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
+def _fork(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = KILLED  # whatever a mutant breaks so badly that pytest itself ends
+    try:
+        os.setpgid(0, 0)
+        work()
+        code = SURVIVED
+    finally:
+        os._exit(code)
 
 
 def main(arguments: list[str]) -> None:
     """Prints the verdicts."""
-    seconds, most, *files = arguments
-    run = MutationRun(float(seconds), int(most), tuple(files) or FILES)
+    keys, tests = json.loads(sys.stdin.readline())
+    run = MutationRun(float(arguments[0]), None if keys is None else [tuple(key) for key in keys])
     os.environ["CI"] = "1"  # hypothesis then tries the same examples every time
     with TemporaryDirectory() as folder:
-        options = [
-            "-p",
-            "no:terminal",
-            "-p",
-            "no:cacheprovider",
-            "--basetemp",
-            f"{folder}/tests",
-            "tests/safety",
-        ]
+        plain = ["-p", "no:terminal", "-p", "no:cacheprovider", "--basetemp", f"{folder}/tests"]
         sys.stdout, spoken = sys.stderr, sys.stdout
-        code = pytest.main([*options, "tests/safety"], plugins=[run])
+        code = pytest.main([*plain, *tests], plugins=[run])
         sys.stdout = spoken
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise SystemExit(int(code))
-    print(json.dumps(_plain(run.verdicts)))
-
-
-def _plain(verdicts: Verdicts) -> dict[str, Any]:
-    return asdict(verdicts)
+    print(json.dumps(asdict(run.verdicts)))
 
 
 if __name__ == "__main__":

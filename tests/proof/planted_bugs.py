@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from safety.dose import worst_case_over
 
 from .bugs_of_counting import COUNTING_BUGS
-from .bugs_of_guards import GUARD_BUGS, LINE_BUGS
+from .bugs_of_guards import GUARD_BUGS
+from .bugs_of_mishaps import MISHAP_BUGS
+from .bugs_of_the_line import LINE_BUGS
 from .bugs_of_windows import WINDOW_BUGS
 from .planting import Bug
 
@@ -23,7 +25,7 @@ LEFT_TO_CRASH = (
 """Bugs of the shell around the kernel: the methods that crash it plant them."""
 
 BUGS: Mapping[str, Bug] = {
-    one.name: one for one in (*WINDOW_BUGS, *COUNTING_BUGS, *GUARD_BUGS, *LINE_BUGS)
+    one.name: one for one in (*WINDOW_BUGS, *COUNTING_BUGS, *GUARD_BUGS, *MISHAP_BUGS, *LINE_BUGS)
 }
 
 

@@ -13,6 +13,9 @@ Plant = Callable[[SetAttr], None]
 BOTH = frozenset({"differential", "search"})
 DIFFERENTIAL = frozenset({"differential"})
 LINE = frozenset({"line"})
+COUNTING, CHANGING = "counts, stops and latches", "changed basals"
+REPLACING, NUMBERING = "an unknown program", "the boluses of a day"
+"""Small worlds of the search."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Bug:
     name: str
     plant: Plant
     seen_by: frozenset[str] = BOTH
+    world: str = ""
+    """The small world in which the search looks for it first."""
 
 
 def put(target: object, name: str, value: object) -> Plant:

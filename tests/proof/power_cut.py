@@ -2,7 +2,8 @@
 
 A disk keeps what was synced. Of the rest it keeps what it likes: the first bytes, down to every
 single one; or whole sectors in any order, the others still empty; and of the anchor, whose two
-slots lie in sectors of their own, any line that was ever written to each since its last sync.
+slots lie in sectors of their own, any line that was ever written to each since its last sync. Of
+the file beside them, which holds a checkpoint's state and is never synced, it keeps any state.
 """
 
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ SECTORS_SHUFFLED = 5
 class Scene:
     """One moment of a run: the files, the anchor's writes so far, the doses that were given.
 
-    ``anchored`` counts the writes of the anchor, ``durable`` those up to the last synced one.
+    ``anchored`` counts the writes of the anchor, ``durable`` those up to the last synced one;
+    ``states`` are all that checkpoints have written so far.
     """
 
     step: str
@@ -38,6 +40,7 @@ class Scene:
     anchored: int
     durable: int
     doses: tuple[tuple[int, int], ...]
+    states: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Cut:
     name: str
     journal: bytes
     anchor: bytes
+    states: bytes = b""
     in_order: bool = True
 
 
@@ -61,6 +65,7 @@ class Filmed(Life):
         super().__init__(outside, lambda key: False, late_worker=late_worker)
         self.scenes: list[Scene] = []
         self.heads: list[Head] = []
+        self._states: dict[bytes, None] = {}
         self._durable = 0
 
     def step(self, name: str, files: Files | None = None, **left: Any) -> None:
@@ -75,8 +80,10 @@ class Filmed(Life):
             self._durable = len(self.heads)
         elif len(self.heads) == 1:
             self._durable = 1
+        if now.states:
+            self._states[now.states] = None
         doses = tuple(sorted(self.witness.doses.items()))
-        scene = Scene(name, now, len(self.heads), self._durable, doses)
+        scene = Scene(name, now, len(self.heads), self._durable, doses, tuple(self._states))
         if not self.scenes or _what_is_there(self.scenes[-1]) != _what_is_there(scene):
             self.scenes.append(scene)
 
@@ -85,13 +92,15 @@ def _what_is_there(scene: Scene) -> tuple[Any, ...]:
     return scene.files, scene.anchored, scene.durable, scene.doses
 
 
-def filmed(outside: Outside | None = None, *, late_worker: bool) -> tuple[list[Scene], list[Head]]:
+def filmed(
+    outside: Outside | None = None, *, late_worker: bool, checkpoints: bool = False
+) -> tuple[list[Scene], list[Head]]:
     """The scenes of one host's life, and the heads that it anchored."""
 
     def look(life: Life, controller: PumpController) -> None:
         """Nothing: what is looked at is what a cut leaves."""
 
-    with same_every_time():
+    with same_every_time(checkpoints=checkpoints):
         life = Filmed(outside or new_outside(), late_worker=late_worker)
         life.live(look)
     return life.scenes, life.heads
@@ -147,9 +156,8 @@ def cuts_in_order(scene: Scene, images: AnchorImages, every: int) -> Iterator[Cu
     positions = [at for at in range(size + 1) if at % every == 0 or at < header or size - at < last]
     for at in positions:
         for name, anchor in dict.fromkeys((("newest", newest), ("oldest", oldest))):
-            yield Cut(
-                f"{at} of {size} unsynced bytes, {name} anchor", synced + pending[:at], anchor
-            )
+            what = f"{at} of {size} unsynced bytes, {name} anchor"
+            yield Cut(what, synced + pending[:at], anchor, scene.files.states)
     for at in dict.fromkeys((0, size)):
         journal = synced + pending[:at]
         for anchor in images.left_by_cut(scene.durable, scene.anchored):
@@ -187,3 +195,16 @@ def cuts_with_a_ghost(scene: Scene, images: AnchorImages, every: int) -> Iterato
         for name, rest in (("old bytes", ghost[at:]), ("zeros", bytes(len(ghost[at:])))):
             journal = synced + pending[:at] + rest
             yield Cut(f"{at} new bytes, then {name}", journal, anchor, in_order=False)
+
+
+def cuts_with_any_state(scene: Scene, images: AnchorImages, every: int) -> Iterator[Cut]:
+    """Beside the journal lies a state of any checkpoint, or the newest torn, or nothing."""
+    if not scene.states:
+        return
+    newest = scene.states[-1]
+    torn = (newest[:at] for at in range(0, len(newest), 32 * every))
+    anchor = images.whole(scene.anchored)
+    for state in (*scene.states, *torn):
+        for at in dict.fromkeys((0, len(scene.files.pending))):
+            journal = scene.files.synced + scene.files.pending[:at]
+            yield Cut(f"{at} unsynced bytes, a state of {len(state)} bytes", journal, anchor, state)

@@ -4,11 +4,13 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, reduce
 from typing import NamedTuple, cast
 
-from clinical_examples import ITP
+from clinical_examples import FENTANYL, ITP, MORPHINE
 from kernel_bench import IDENTITY, PumpCase, button_nl, instant, pump_case
 
+from device_profiles.formulary import Formulary, StartLimits
 from device_profiles.quantities import (
     Femtograms,
+    FemtogramsPerDay,
     Milliseconds,
     NanogramsPerMillilitre,
     NanoLitres,
@@ -16,7 +18,7 @@ from device_profiles.quantities import (
 from device_profiles.therapy import DoseLimits
 from device_profiles.therapy import Drug as WrittenDrug
 from safety import kernel
-from safety.commands import GiveBolus, Override
+from safety.commands import GiveBolus, Override, ProgramPump
 from safety.events import (
     Connected,
     Event,
@@ -30,29 +32,38 @@ from safety.kernel import Ask, Continue, Record
 from safety.outputs import BolusOutput
 from safety.state import State
 
-from .chronicle import DAY, Bolus, Drug, Granted, Program, Reason, Request, Told, read
+from .chronicle import DAY, Bolus, Drug, Granted, Met, Program, Reason, Request, Told
+from .slow_rules import FIRST_DAY, NAIVE_DAY, STRONGEST
 from .slow_twin import SlowTwin
 
 COVERED = frozenset(
-    [
-        "SR-04",
-        "SR-05",
-        "SR-07",
-        "SR-12",
-        "SR-14",
-        "SR-15",
-        "SR-16",
-        "SR-22",
-        "SR-23",
-        "SR-32",
-        "SR-52",
-        "SR-56",
-        "SR-57",
-    ]
+    f"SR-{number:02}"
+    for number in (4, 5, 7, 8, 11, 12, 14, 15, 16, 20, 22, 23, 25, 32, 34, 35, 52, 56, 57, 58, 63)
 )
 """The rules that the twin knows; what else the kernel finds is let pass with a reason."""
 _BY_TIME = frozenset(("SR-05", "SR-14", "SR-15"))
 ELSE = ("SR-06", "SR-13", "SR-18", "SR-19", "SR-59")
+PATIENT, OTHER_PATIENT = "BENCH-012", "BENCH-013"
+
+_first, _naive = (
+    tuple(FemtogramsPerDay(most) for most in soft_and_hard)
+    for soft_and_hard in (FIRST_DAY, NAIVE_DAY)
+)
+_fentanyl = replace(FENTANYL, start=(StartLimits(None, *_first),))
+_morphine = replace(MORPHINE, start=(StartLimits("opioid-naive", *_naive),))
+_weaker = replace(_morphine, concentration_max=NanogramsPerMillilitre(STRONGEST["weaker"]))
+LIBRARIES = {
+    "usual": Formulary("usual", (_morphine, _fentanyl)),
+    "weaker": Formulary("weaker", (_weaker, _fentanyl)),
+    "without morphine": Formulary("without morphine", (_fentanyl,)),
+}
+
+
+class Approval(NamedTuple):
+    """What a person approved saw: the kernel's epoch, and so many facts of the twin's."""
+
+    epoch: int
+    facts: int
 
 
 class Setting(NamedTuple):
@@ -91,7 +102,11 @@ class Life:
     """One refused bolus in so many is asked for again and again; 0: none."""
     now: int = 0
     ids: int = 0
+    starts: int = 1
+    """How often the pump itself has started."""
     past_lost: bool = False
+    approval: Approval | None = None
+    """The last that a person approved."""
     difference: str | None = None
 
     def __post_init__(self) -> None:
@@ -101,14 +116,16 @@ class Life:
         self.identity = replace(IDENTITY, speed=self.setting.speed)
         self.state = State()
         self.journal: list[Event] = []
-        self.tell(self.connection())
-        reason = Reason(("SR-04",), "clinician", "witness", 7 * DAY)
-        self.ask(self.setting.programs[0], 0, reason)
+        self.connect()
+        reason = Reason(("SR-04", "SR-63"), "clinician", "witness", 7 * DAY)
+        self.ask(self.setting.programs[0], reason)
         self.answer(1, "delivered")
 
-    def connection(self) -> Connected:
+    def connect(self) -> None:
+        """A host takes charge of the pump."""
         now = instant(self.now)
-        return Connected(now, self.identity, 1, True, Milliseconds(self.now))
+        self.tell(Connected(now, self.identity, self.starts, True, Milliseconds(self.now)))
+        self.twin.hear(Met(self.now, self.starts))
 
     def tell(self, event: Event) -> None:
         """The kernel takes an event in; a latched journal does not hold it."""
@@ -118,12 +135,24 @@ class Life:
 
     # --- requests ----------------------------------------------------------------------------
 
-    def ask(self, what: Bolus | Program, seen_ago: int | None, reason: Reason | None) -> None:
+    def ask(
+        self,
+        what: Bolus | Program,
+        reason: Reason | None = None,
+        seen_ago: int | None = 0,
+        *,
+        own: int | None = None,
+        patient: str = PATIENT,
+        approval: Approval | None = None,
+        library: str = "usual",
+    ) -> None:
         """Both judge a request at this instant; what they say has to be the same."""
         self.ids += 1
-        request = Request(self.now, what, seen_ago, reason)
+        own = self.ids if own is None else own
+        approved = None if approval is None else approval.facts
+        request = Request(self.now, what, seen_ago, reason, own, patient, approved, library)
         objections, passed = self.twin.objections(request)
-        ask = self._as_ask(request, self.ids)
+        ask = self._as_ask(request, None if approval is None else approval.epoch)
         _, (effect,) = kernel.step(self.state, ask)
         intent = effect.intent if isinstance(effect, Continue) else None
         if isinstance(effect, Record) and isinstance(effect.event, Intended):
@@ -142,21 +171,24 @@ class Life:
             return
         self.tell(intent)
         drugs: tuple[Drug, ...] = ()
-        if isinstance(what, Bolus) and (current := read(self.twin.facts).current):
+        if isinstance(what, Bolus) and (current := self.twin.so_far.current):
             drugs = cast("Program", current.granted.what).drugs
         valid_for = reason.valid_for if reason else 0
         known = tuple(rule for rule in passed if rule in COVERED)
-        self.twin.facts.append(Granted(self.now, self.ids, what, drugs, known, valid_for))
+        self.twin.hear(Granted(self.now, own, what, drugs, known, valid_for, patient))
 
-    def _as_ask(self, request: Request, own: int) -> Ask:
+    def _as_ask(self, request: Request, epoch: int | None) -> Ask:
         now, what, reason = instant(request.at), request.what, request.reason
         seen = None if request.seen_ago is None else Milliseconds(now.fast - request.seen_ago)
         rules, user, second, valid_for = reason or ((), "operator", "witness", DAY)
         override = Override((*rules, *ELSE), user, "a test", second, Milliseconds(valid_for))
         if isinstance(what, Bolus):
             bolus = BolusOutput(NanoLitres(what.volume), Milliseconds(what.over))
-            return Ask(now, own, GiveBolus(bolus, self.profile), "BENCH-012", None, seen)
-        return Ask(now, own, case_of(what).command, "BENCH-012", override, seen)
+            command = GiveBolus(bolus, self.profile)
+            return Ask(now, request.id, command, request.patient, None, seen, epoch)
+        case = case_of(what)
+        program = ProgramPump(case.program, case.therapy, ITP, LIBRARIES[request.library])
+        return Ask(now, request.id, program, request.patient, override, seen, epoch)
 
     def _compare(
         self, what: Bolus | Program, objections: frozenset[str], found: frozenset[str]
@@ -165,12 +197,6 @@ class Life:
         if found and not known and not objections:
             self.tally.outside += 1
             known = objections
-        if "SR-22" in objections and "SR-22" in known:
-            # Without a program there is nothing to fill a window.
-            objections, known = objections - {"SR-14"}, known - {"SR-14"}
-        if "SR-23" in objections and "SR-23" in known:
-            # What counts for how long, before it is known whether it was taken, decides nothing.
-            objections, known = objections - _BY_TIME, known - _BY_TIME
         if objections != known and self.difference is None:
             said = [", ".join(sorted(one)) or "admits it" for one in (known, objections)]
             self.difference = f"{_words(what)}: the kernel says {said[0]}, the twin {said[1]}"
@@ -201,14 +227,16 @@ class Life:
 
     def answer(self, own: int, outcome: str) -> None:
         self.tell(Settled(instant(self.now), own, cast("Outcome", outcome), "a test"))
-        self.twin.facts.append(Told(self.now, own, outcome))
+        self.twin.hear(Told(self.now, own, outcome))
 
     def restart(self) -> None:
         """The host dies and starts again from what the journal holds."""
+        if self.state.latched is not None:
+            self.approval = None
         if not self.past_lost:
             self.state = reduce(lambda s, e: kernel.step(s, e)[0], self.journal, State())
         self.twin.restart()
-        self.tell(self.connection())
+        self.connect()
 
 
 def _words(what: Bolus | Program) -> str:
@@ -230,7 +258,7 @@ def case_of(program: Program) -> PumpCase:
             WrittenDrug(
                 drug.name,
                 NanogramsPerMillilitre(drug.strength),
-                "opioid-tolerant",
+                "opioid-naive" if drug.naive else "opioid-tolerant",
                 DoseLimits(
                     None if drug.per_bolus is None else Femtograms(drug.per_bolus),
                     *(Femtograms(one) for one in drug.per_window),

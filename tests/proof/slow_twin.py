@@ -5,40 +5,32 @@ keeps no totals, no reservations and no state: on each request it goes through t
 works the answer out from there. Volumes in nL, masses in fg, times in ms.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
-from itertools import accumulate
-from operator import sub
 
-from window_oracle import Button, Steps
-
-from .chronicle import (
-    DAY,
-    Bolus,
-    Chronicle,
-    Command,
-    Drug,
-    Fact,
-    Granted,
-    Latch,
-    Program,
-    Request,
-    read,
+from .chronicle import DAY, MINUTE, Bolus, Command, Drug, Fact, Granted, Latch, Program, Request
+from .reading import Chronicle, read
+from .slow_rules import (
+    AGAINST_TOO_MUCH,
+    WINDOWS,
+    about_bolus_alone,
+    about_program_alone,
+    has_same_mix,
+    is_no_more,
+    most_of_basal_and_buttons,
+    names_of,
+    strength_of,
 )
 
-MINUTE, HOUR = 60_000, 3_600_000
 SLACK = 5_000
 """How much later than it was judged a bolus may begin."""
 POLL = 1_000
 LOCKOUT = MINUTE
-FLOW_MAX = 24_000_000
-"""Of the bench pump, nL/day."""
-USUAL_DAY = 10 * 10**12
-"""Of morphine, fg: the soft limit of the formulary that these tests judge by."""
-WINDOWS = (HOUR, 4 * HOUR, DAY)
-AGAINST_TOO_MUCH = frozenset(("SR-04", "SR-05", "SR-06", "SR-61", "SR-63"))
+ALERTS_WITHIN = 10 * MINUTE
+LONGEST_REASON = 7 * DAY
+TWO_PERSONS = ("SR-12", "SR-25")
+"""Rules that no single person's reason passes."""
 
 
 @dataclass
@@ -48,14 +40,28 @@ class SlowTwin:
     boluses_a_day: int = 96
     speed: int = 1
     facts: list[Fact] = field(default_factory=list)
+    _read: Chronicle | None = field(default=None, init=False)
 
     @property
     def slack(self) -> int:
         """How much later than judged a bolus may begin, in the pump's own time."""
         return SLACK * self.speed
 
+    @property
+    def so_far(self) -> Chronicle:
+        """What the list amounts to; it is read once after each fact."""
+        if self._read is None:
+            self._read = read(self.facts)
+        return self._read
+
+    def hear(self, fact: Fact) -> None:
+        """One more fact."""
+        self.facts.append(fact)
+        self._read = None
+
     def restart(self) -> None:
         """A new host knows what the journal holds: nothing from a latch on, unless all is lost."""
+        self._read = None
         for place, fact in enumerate(self.facts):
             if isinstance(fact, Latch):
                 if not fact.past_lost:
@@ -64,31 +70,41 @@ class SlowTwin:
 
     def objections(self, request: Request) -> tuple[frozenset[str], tuple[str, ...]]:
         """The rules that stand against a request, and the soft ones that it was let pass."""
-        so_far = read(self.facts)
-        if isinstance(request.what, Bolus):
-            return frozenset(self._about_bolus(so_far, request, request.what)), ()
-        hard, soft = self._about_program(so_far, request, request.what)
-        # Going on is never put off by how often it was asked for (SR-62).
-        goes_on = so_far.verified is not None and is_no_more(request.what, so_far.verified)
-        standing = hard | self._unpassed(soft, request, counts=not goes_on)
-        return frozenset(standing), tuple(sorted(soft))
+        so_far, what = self.so_far, request.what
+        hard, soft = set(_about_asking(so_far, request)), set[str]()
+        if isinstance(what, Bolus):
+            return frozenset(hard.union(self._about_bolus(so_far, request, what))), ()
+        if goes_on(so_far, what):
+            # It is what flows already: a limit asks for a reason, and refuses nothing (SR-62).
+            alone, unusual = about_program_alone(what, request.library, names_of(what))
+            hard |= alone - AGAINST_TOO_MUCH
+            soft |= alone & AGAINST_TOO_MUCH
+        else:
+            alone, unusual = about_program_alone(what, request.library, _drugs_before(so_far))
+            hard |= alone.union(_about_everything(so_far, request.at))
+            hard |= set(self._about_windows(so_far, request.at, what))
+            soft |= set(_about_change(so_far, request, what))
+        soft |= unusual
+        return frozenset(hard | self._unpassed(soft, request)), tuple(sorted(soft))
 
     # --- a bolus -----------------------------------------------------------------------------
 
     def _about_bolus(self, so_far: Chronicle, request: Request, bolus: Bolus) -> Iterator[str]:
         at = request.at
-        yield from _about_everything(so_far)
+        yield from _about_everything(so_far, at)
         if request.seen_ago is None or not 0 <= request.seen_ago <= 3 * POLL * self.speed:
             yield "SR-52"
-        if so_far.stopped is not None:
+        if so_far.is_stopped:
             yield "SR-32"
+        if so_far.to_look_at:
+            yield "SR-23"
         if any(at > until for _, until in so_far.waived):
             yield "SR-57"
-        if so_far.unplanned or at < so_far.unknown_until:
+        if so_far.unasked_flows or at < so_far.unknown_until:
             yield "SR-14"
         counted = self.in_the_last_day(so_far, at)
         for one in counted:
-            if at < max(one.granted.at + self.slack + LOCKOUT, one.latest(self.slack)):
+            if at < max(one.granted.at + self.slack + LOCKOUT, one.latest(self.slack, at)):
                 yield "SR-15"
         if len(counted) >= self.boluses_a_day:
             yield "SR-05"
@@ -97,10 +113,8 @@ class SlowTwin:
             return
         program = so_far.current.granted.what
         assert isinstance(program, Program)
-        yield from _about_dose(bolus, program)
+        yield from about_bolus_alone(bolus, program)
         for drug in program.drugs:
-            if drug.per_bolus is None or bolus.volume * drug.strength > drug.per_bolus:
-                yield "SR-05"
             for window, limit in zip(WINDOWS, drug.per_window, strict=True):
                 worst = self.worst(so_far, drug, window, at) + bolus.volume * drug.strength
                 if worst > limit:
@@ -108,7 +122,7 @@ class SlowTwin:
 
     def in_the_last_day(self, so_far: Chronicle, at: int) -> list[Command]:
         """The boluses that the longest window may hold; its edge counts."""
-        return [one for one in so_far.boluses if one.latest(self.slack) >= at - DAY]
+        return [one for one in so_far.boluses if one.latest(self.slack, at) >= at - DAY]
 
     def worst(
         self, so_far: Chronicle, drug: Drug, window: int, at: int, new: Program | None = None
@@ -120,105 +134,58 @@ class SlowTwin:
         given = sum(
             one.most() * strength_of(drug.name, one.granted.drugs)
             for one in so_far.boluses
-            if one.latest(self.slack) >= at - window
+            if one.latest(self.slack, at) >= at - window
         )
         return most_of_basal_and_buttons(frozenset(programs), drug.name, window) + given
 
     # --- a program ---------------------------------------------------------------------------
 
-    def _about_program(
-        self, so_far: Chronicle, request: Request, new: Program
-    ) -> tuple[set[str], set[str]]:
-        """The rules against a new program: those that no reason passes, and those that one does."""
-        own = set(_about_itself(new))
-        if so_far.verified is not None and is_no_more(new, so_far.verified):
-            return own - AGAINST_TOO_MUCH, own & AGAINST_TOO_MUCH | set(_beyond_the_usual(new))
-        hard, soft = own | set(_about_everything(so_far)), set(_beyond_the_usual(new))
-        in_line = so_far.verified
+    def _about_windows(self, so_far: Chronicle, at: int, new: Program) -> Iterator[str]:
+        """What a new program would add to windows that may hold other programs, and boluses."""
+        if not may_flow(so_far, at) and not self.in_the_last_day(so_far, at):
+            return
         if so_far.current is not None:
-            assert isinstance(so_far.current.granted.what, Program)
-            in_line = so_far.current.granted.what
-        if in_line is not None and _mix(in_line) != _mix(new):
-            soft.add("SR-12")
-        if not may_flow(so_far, request.at) and not self.in_the_last_day(so_far, request.at):
-            return hard, soft
-        if so_far.current is not None and in_line is not None:
-            if is_no_more(new, in_line):
-                return hard, soft
-            if so_far.unplanned or request.at < so_far.unknown_until:
-                hard.add("SR-14")
+            in_pump = so_far.current.granted.what
+            assert isinstance(in_pump, Program)
+            if is_no_more(new, in_pump):
+                return
+            if so_far.unasked_flows or at < so_far.unknown_until:
+                yield "SR-14"
         for drug in new.drugs:
             for window, limit in zip(WINDOWS, drug.per_window, strict=True):
-                if self.worst(so_far, drug, window, request.at, new) > limit:
-                    hard.add("SR-14")
-        return hard, soft
+                if self.worst(so_far, drug, window, at, new) > limit:
+                    yield "SR-14"
 
-    def _unpassed(self, soft: set[str], request: Request, *, counts: bool) -> set[str]:
+    def _unpassed(self, soft: set[str], request: Request) -> set[str]:
         """What is left of soft findings once a reason is heard, and what is wrong with it."""
         reason = request.reason
         if reason is None:
             return soft
+        assert isinstance(request.what, Program)
+        # Going on is never put off by how often it was asked for (SR-62).
+        is_counted = not goes_on(self.so_far, request.what)
         left = {rule for rule in soft if rule not in reason.rules}
         for rule in soft - left:
-            if not 0 < reason.valid_for <= 7 * DAY:
+            if not 0 < reason.valid_for <= LONGEST_REASON:
                 left.add("SR-57")
-            if reason.second is not None and reason.second != reason.user:
+            if reason.second is not None and _person(reason.second) != _person(reason.user):
                 continue
             day = [
                 one
                 for one in self.facts
                 if isinstance(one, Granted) and rule in one.passed and one.at >= request.at - DAY
             ]
-            if rule == "SR-12" or (counts and len(day) >= 2):
+            if rule in TWO_PERSONS or (is_counted and len(day) >= 2):
                 left.add("SR-57")
         return left
 
 
-# --- rules without a history ---------------------------------------------------------------------
+# --- rules about what went before ----------------------------------------------------------------
 
 
-def _about_everything(so_far: Chronicle) -> Iterator[str]:
-    if so_far.latched:
-        yield "SR-56"
-    if so_far.doubt:
-        yield "SR-23"
-
-
-def _about_dose(bolus: Bolus, program: Program) -> Iterator[str]:
-    if bolus.volume <= 0:
-        yield "SR-07"
-    if bolus.over <= 0:
-        yield "SR-16"
-    elif not _can_flow(bolus, program):
-        yield "SR-07"
-
-
-def _can_flow(bolus: Bolus | Button, program: Program) -> bool:
-    """Whether the pump can move a bolus on top of the largest basal."""
-    left = FLOW_MAX - max(flow for _, flow in program.basal)
-    return bolus.volume * DAY <= left * bolus.over
-
-
-def _about_itself(program: Program) -> Iterator[str]:
-    """A program is judged at its own worst: every press at the worst moment of its day."""
-    if program.button is not None and not _can_flow(program.button, program):
-        yield "SR-07"
-    for drug in program.drugs:
-        for window, limit in zip(WINDOWS, drug.per_window, strict=True):
-            if most_of_basal_and_buttons(frozenset([program]), drug.name, window) > limit:
-                yield "SR-04" if window == DAY else "SR-05"
-        if program.button is not None and (
-            drug.per_bolus is None or program.button.volume * drug.strength > drug.per_bolus
-        ):
-            yield "SR-05"
-
-
-def _beyond_the_usual(program: Program) -> Iterator[str]:
-    """A day of more than is usual, and within its limit, takes a reason."""
-    for drug in program.drugs:
-        day = most_of_basal_and_buttons(frozenset([program]), drug.name, DAY)
-        if drug.name == "morphine" and USUAL_DAY < day <= drug.per_window[-1]:
-            yield "SR-04"
+def goes_on(so_far: Chronicle, new: Program) -> bool:
+    """Whether a program only keeps what was last proved, or what the pump was found with."""
+    return so_far.verified is not None and is_no_more(new, so_far.verified)
 
 
 def may_flow(so_far: Chronicle, at: int) -> list[Program]:
@@ -232,55 +199,43 @@ def may_flow(so_far: Chronicle, at: int) -> list[Program]:
     ]
 
 
-def _mix(program: Program) -> tuple[tuple[str, int], ...]:
-    return tuple((drug.name, drug.strength) for drug in program.drugs)
+def _about_asking(so_far: Chronicle, request: Request) -> Iterator[str]:
+    """An id stands for one intent; what a person approved is what the pump still shows."""
+    if request.id in so_far.commands:
+        yield "SR-20"
+    if request.approved is not None and any(p >= request.approved for p in so_far.changes):
+        yield "SR-58"
 
 
-def is_no_more(new: Program, old: Program) -> bool:
-    """Whether a program delivers nowhere more than another, minute by minute."""
-    if _mix(new) != _mix(old) or new.button not in (None, old.button):
-        return False
-    return all(flow_at(new.basal, m) <= flow_at(old.basal, m) for m in _borders([new, old]))
+def _about_everything(so_far: Chronicle, at: int) -> Iterator[str]:
+    if so_far.latched:
+        yield "SR-56"
+    if so_far.doubt:
+        yield "SR-23"
+    if so_far.in_field:
+        yield "SR-34"
+    lately = [code for code, when in so_far.alerts if when >= at - ALERTS_WITHIN]
+    if any(lately.count(code) >= 3 for code in lately):
+        yield "SR-35"
 
 
-def _borders(programs: Sequence[Program]) -> list[int]:
-    return sorted({minute for program in programs for minute, _ in program.basal})
+def _about_change(so_far: Chronicle, request: Request, new: Program) -> Iterator[str]:
+    """Another patient, another mix: soft, and for two persons."""
+    if so_far.proved is not None and so_far.proved.granted.patient != request.patient:
+        yield "SR-25"
+    in_line = so_far.verified if so_far.current is None else so_far.current.granted.what
+    if isinstance(in_line, Program) and not has_same_mix(in_line, new):
+        yield "SR-12"
 
 
-def flow_at(basal: Steps, minute: int) -> int:
-    """The flow at a minute of the day; the last step goes on over midnight."""
-    return max((step for step in basal if step[0] <= minute), default=basal[-1])[1]
+def _drugs_before(so_far: Chronicle) -> frozenset[str]:
+    """The drugs of the program that was last proved: their start is over."""
+    if so_far.proved is None:
+        return frozenset()
+    before = so_far.proved.granted.what
+    assert isinstance(before, Program)
+    return names_of(before)
 
 
-def strength_of(name: str, drugs: Sequence[Drug]) -> int:
-    """The strength of a drug in a mix; 0 if it is not in it."""
-    return next((drug.strength for drug in drugs if drug.name == name), 0)
-
-
-def _by_the_minute(program: Program, name: str) -> list[int]:
-    """How much of a drug flows in each minute of the day, as fg in a day."""
-    strength, steps = strength_of(name, program.drugs), program.basal
-    rates = [steps[-1][1] * strength] * steps[0][0]
-    for (start, flow), (end, _) in zip(steps, (*steps[1:], (1_440, 0)), strict=True):
-        rates += [flow * strength] * (end - start)
-    return rates
-
-
-@lru_cache(maxsize=20_000)
-def most_of_basal_and_buttons(programs: frozenset[Program], name: str, window: int) -> Fraction:
-    """The most of a drug that these programs give in a window, whichever flows when.
-
-    Minute by minute the program that gives most; a press of each button may follow presses of
-    the other, so they add up.
-    """
-    rates = list(map(max, *(_by_the_minute(p, name) for p in programs), [0] * 1_440))
-    # Every border is a whole minute and so is every window: the worst one begins at one.
-    until = [0, *accumulate(rates + rates)]
-    minutes = window // MINUTE
-    basal = max(map(sub, until[minutes : minutes + 1_440], until))
-    buttons = {(p.button, strength_of(name, p.drugs)) for p in programs if p.button is not None}
-    presses = sum(
-        (button.most_in(window) * strength for button, strength in buttons if button is not None),
-        Fraction(0),
-    )
-    return Fraction(basal * MINUTE, DAY) + presses
+def _person(name: str) -> str:
+    return "".join(name.lower().split())

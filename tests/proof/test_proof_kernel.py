@@ -1,7 +1,7 @@
 """The proofs of the kernel in a tiny form, and a handful of their planted bugs: they stay sharp."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from clinical_examples import ITP
@@ -10,14 +10,15 @@ from rich.console import Console
 from safety.dose import worst_case_over
 from safety.state import DELIVERY_SLACK
 
-from . import pump_world, slow_twin
+from . import line_search, pump_world, slow_rules, slow_twin
 from .breadth_first import walk
 from .claims import CLAIMS
 from .evidence import Evidence, Planted
 from .life_steps import live
+from .line_search import bridges, primes
+from .line_windows import WINDOWS, bridged_window
 from .method_differential import life_of, shortest
 from .method_guards import GUARDS, Guard
-from .method_line import bridged_window, primes
 from .planted_bugs import BUGS, planted_for
 from .pump_life import Tally
 from .pump_world import World
@@ -98,6 +99,11 @@ def test_the_kernel_and_the_slow_twin_say_the_same_and_nothing_legitimate_is_ref
         "the limit is off by one nanolitre",
         "a reason passes hard findings",
         "the basal is refused while its windows are full (SR-62)",
+        "no alarm asks for a look",
+        "windows are open while unasked delivery lasts",
+        "another patient goes unnoticed",
+        "no program is the first of a drug",
+        "asking often takes the basal away",
     ],
 )
 def test_the_twin_finds_a_planted_bug_and_a_short_life_that_shows_it(
@@ -117,8 +123,9 @@ def test_the_twin_finds_a_planted_bug_and_a_short_life_that_shows_it(
 def test_the_numbers_that_the_proofs_write_down_again_are_those_of_the_bench_pump() -> None:
     assert slow_twin.LOCKOUT == pump_world.LOCKOUT == ITP.lockout_min
     assert ITP.poll == slow_twin.POLL
-    assert ITP.flow_max == slow_twin.FLOW_MAX
+    assert ITP.flow_max == slow_rules.FLOW_MAX
     assert slow_twin.SLACK == DELIVERY_SLACK
+    assert line_search.LINE * 1_000_000 // (1_000_000 + ITP.accuracy) == line_search.PRIME
 
 
 # --- guards alone --------------------------------------------------------------------------------
@@ -145,10 +152,20 @@ def test_a_fill_is_primed_once_in_any_order_of_events() -> None:
     assert states > 300
 
 
+@pytest.mark.requirement("SR-12")
+def test_a_line_that_moves_takes_no_bolus_in_any_order_of_events() -> None:
+    states, sentence = bridges(5)
+    assert sentence is None
+    assert states > 600
+
+
 @pytest.mark.requirement("SR-14")
 @pytest.mark.parametrize("more", [-1, 0, 1])
-def test_a_window_holds_the_bridge_to_the_nanogram(more: int) -> None:
-    assert bridged_window(more) is None
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_window_holds_bridges_and_primes_to_the_nanogram(
+    window: Callable[[int], str | None], more: int
+) -> None:
+    assert window(more) is None
 
 
 def test_a_bridge_that_is_not_counted_is_found(planted: pytest.MonkeyPatch) -> None:
@@ -162,7 +179,8 @@ def test_a_bridge_that_is_not_counted_is_found(planted: pytest.MonkeyPatch) -> N
 def test_every_planted_bug_is_meant_to_be_found_by_some_method() -> None:
     methods = ("differential", "search", "line")
     assert set(BUGS) == {bug.name for method in methods for bug in planted_for(method)}
-    assert len(BUGS) >= 25
+    assert len(BUGS) >= 85
+    assert {bug.world for bug in BUGS.values()} <= {"", *(world.name for world in WORLDS)}
 
 
 def test_a_bug_that_one_method_misses_and_another_finds_is_found() -> None:

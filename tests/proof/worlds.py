@@ -86,7 +86,8 @@ FINDING = world(
     "other programs, long waits, late frames",
     flows=(BASAL, BASAL + 100),
 )
+REPLACING = world("an unknown program", DAY, ((SMALL, MINUTE),), "other programs, long waits")
 NUMBERING = world(
     "the boluses of a day", DAY, ((SMALL, QUICK),), "same id", a_day=2, follows_programs=False
 )
-WORLDS = (STACKING, COUNTING, CHANGING, FINDING, LATCHING, NUMBERING)
+WORLDS = (STACKING, REPLACING, COUNTING, CHANGING, FINDING, LATCHING, NUMBERING)

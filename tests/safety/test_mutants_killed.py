@@ -13,6 +13,7 @@ from kernel_bench import (
     HOURLY,
     MINUTE,
     SLACK,
+    TEST_PULSES,
     Story,
     bolus_nl,
     flowing,
@@ -36,11 +37,18 @@ from device_profiles.quantities import (
     NanoLitresPerDay,
     Ohms,
 )
-from safety.commands import ChangeAmplitude, Override, ProgramStimulator, StartStimulation
+from safety.commands import (
+    ChangeAmplitude,
+    MeasureImpedance,
+    Override,
+    ProgramStimulator,
+    StartStimulation,
+)
 from safety.dose import bolus_time, days_to_alarm, is_a_day, largest_flow, worst_case_over
 from safety.events import (
     Intended,
     Measured,
+    Settled,
 )
 from safety.kernel import Ask, judge
 from safety.limits import pump_limits
@@ -320,3 +328,42 @@ def test_nothing_is_started_or_raised_by_a_state_that_is_older_than_the_lease(wh
     assert "SR-52" not in judged(SCS.lease)
     assert "SR-52" in judged(SCS.lease + 1)
     assert "SR-52" in judged(None)
+
+
+# --- reasons that stand --------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("SR-57")
+@pytest.mark.parametrize("family", ["stimulator", "pump"])
+def test_a_new_program_ends_every_reason_that_the_one_before_was_let_pass_for(family: str) -> None:
+    story = stimulator() if family == "stimulator" else programmed()
+    old = StandingWaiver("SR-41", Milliseconds(HOUR))
+    story.state = replace(story.state, waivers=(old,))
+    story.do(ProgramStimulator((WALKING,), SCS) if family == "stimulator" else pump_case().command)
+    assert story.state.waivers == ()
+
+
+@pytest.mark.requirement("SR-57")
+def test_a_new_reason_takes_the_place_of_the_one_for_the_same_rule_and_of_no_other() -> None:
+    story = stimulator()
+    old = tuple(StandingWaiver(rule, Milliseconds(HOUR)) for rule in ("SR-41", "SR-44"))
+    story.state = replace(story.state, waivers=old)
+    begun = story.ask(start(WALKING))
+    assert isinstance(begun, Intended)
+    why = replace(BECAUSE, valid_for=Milliseconds(DAY))
+    again = replace(begun, id=99, override=why, passed=("SR-41",))
+    state = fold([again, Settled(instant(0), 99, "delivered", "a test")], story.state)
+    assert state.waivers == (old[1], StandingWaiver("SR-41", Milliseconds(DAY)))
+
+
+@pytest.mark.requirement("SR-57")
+@pytest.mark.parametrize(("after", "refused"), [(DAY, ["SR-57"]), (DAY + 1, [])])
+def test_a_reason_counts_for_a_day_and_its_end_belongs_to_it(
+    after: int, refused: list[str]
+) -> None:
+    story = stimulator()
+    for _ in range(2):
+        story.do(ProgramStimulator((SOFT,), SCS), BECAUSE)
+    story.now = after
+    story.do(MeasureImpedance(TEST_PULSES, SCS))
+    assert rules(story.ask(ProgramStimulator((SOFT,), SCS), BECAUSE)) == refused

@@ -27,7 +27,14 @@ from safety.checkpoint import StateFile
 from safety.disk import FileDisk
 from safety.events import Rejected, Settled
 from safety.journal import Head, JournalError
-from safety.journal_format import MAX_ENTRY, decode_event, encode_event, read_chain, readable
+from safety.journal_format import (
+    MAX_ENTRY,
+    chained,
+    decode_event,
+    encode_event,
+    read_chain,
+    readable,
+)
 from safety.limits import pump_limits
 from safety.opening import open_journal
 
@@ -86,6 +93,29 @@ def test_what_nobody_has_brought_to_the_disk_is_not_anchored(tmp_path: Path) -> 
     again.append(settled(2))
     again.anchor()
     assert anchor.read() == before
+    fresh = open_journal(FaultyDisk(), Anchor(tmp_path / "fresh")).journal
+    fresh.append(opened())
+    fresh.anchor()
+    assert Anchor(tmp_path / "fresh").read() is None
+
+
+@pytest.mark.requirement("SR-56")
+@pytest.mark.fault("F73")
+def test_of_a_journal_that_is_not_trusted_not_even_a_torn_end_is_cut_off(tmp_path: Path) -> None:
+    data, _ = anchored([*chapter(), settled(2)], tmp_path)
+    older = data[: -len(entries_of(data)[-1])]
+    disk = FaultyDisk(older + entries_of(data)[-1][:7])
+    found = open_journal(disk, Anchor(tmp_path / "anchor"))
+    assert found.problem is not None
+    assert disk.read() == older + entries_of(data)[-1][:7]
+
+
+@pytest.mark.requirement("SR-56")
+def test_the_first_reason_not_to_trust_a_journal_stays_the_one_that_is_told() -> None:
+    journal = open_journal(FaultyDisk(), Anchor(Path("/nowhere/anchor"))).journal
+    for reason in ("the first", "the second"):
+        journal.distrust(reason)
+    assert journal.problem == "the first"
 
 
 @pytest.mark.fault("F72")
@@ -161,6 +191,17 @@ def test_the_largest_entry_is_held_and_read_again_and_one_byte_more_is_refused()
     chain = read_chain(torn)
     assert (chain.problem, chain.count) == (None, 1)
     assert chain.torn == len(entries_of(disk.read())[-1]) - 1
+
+
+@pytest.mark.requirement("SR-56")
+def test_an_entry_larger_than_any_that_is_written_is_not_read_though_its_hash_is_right() -> None:
+    disk = FaultyDisk()
+    journal = open_journal(disk, Anchor(Path("/nowhere/anchor"))).journal
+    journal.append(opened())
+    entry, _ = chained(journal.head.hash, encode_event(settled_of(MAX_ENTRY + 1)))
+    chain = read_chain(disk.read() + entry)
+    assert chain.count == 1
+    assert chain.problem == "entry 2: its length was changed"
 
 
 def test_a_refusal_for_a_drug_whose_name_no_file_can_hold_can_be_read_again() -> None:

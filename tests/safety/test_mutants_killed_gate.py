@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from clinical_examples import area, tonic
 from disk_bench import FaultyDisk, connected, opened, settled, written
 from gate_bench import ROOM_FOR_ONE, AtOnce, Bench, HeldThread, Lazy, begun
-from kernel_bench import bolus_nl, instant
+from kernel_bench import bolus_nl, instant, start
 
 from device_profiles.errors import Refused
+from device_profiles.quantities import NanoLitres
 from safety import gate as gate_module
 from safety.anchor import Anchor
 from safety.clearance import Clearance
-from safety.events import Checkpointed, Cleared, Event, Stopped
+from safety.events import Checkpointed, Cleared, Counted, Event, Stopped
 from safety.gate import Gate
 from safety.journal import parse
 from safety.kernel import Ask
@@ -218,3 +220,24 @@ async def test_a_teller_that_waited_for_its_turn_hears_when_it_could_not_be_told
     await asking
     with pytest.raises(RuntimeError, match="no thread is left"):
         await telling
+
+
+async def test_a_count_reaches_the_disk_at_once_whatever_joins_it_before_it_is_written(
+    tmp_path: Path,
+) -> None:
+    bench, worker = await begun_lazily(tmp_path)
+    calls = list(bench.disk.calls)
+    await bench.gate.tell(Counted(instant(1), 1, "running", NanoLitres(5)))
+    await bench.gate.tell(cleared(2))
+    worker.catch_up()
+    assert bench.disk.calls == [*calls, "append", "append", "sync"]
+
+
+async def test_a_refusal_names_first_what_no_reason_can_pass(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    await bench.gate.tell(opened())
+    await bench.gate.tell(connected())
+    soft = tonic(area("E3 -100, E4 +100", "8 mA", width="500 us"))
+    with pytest.raises(Refused, match=r"^refused: SR-22") as refusal:
+        await bench.ask(start(soft))
+    assert refusal.value.findings[0].severity == "soft"

@@ -15,12 +15,14 @@ from kernel_bench import (
     Story,
     bolus_nl,
     instant,
+    limits_nl,
     programmed,
     pump_case,
     rules,
     start,
     stimulator,
 )
+from line_bench import filled_with
 
 from device_profiles.diagnostics import Finding
 from device_profiles.notation import parse_concentration
@@ -34,11 +36,13 @@ from device_profiles.quantities import (
 from device_profiles.therapy import DoseLimits, Drug
 from safety.commands import Override
 from safety.dose import days_to_alarm
+from safety.limits import pump_limits
 from safety.outputs import FlowStep
 from safety.rules_open import judge_override
-from safety.rules_windows import is_no_more_than, judge_unknown_past
+from safety.rules_windows import is_no_more_than, judge_pump_windows, judge_unknown_past
 from safety.state import (
     Alert,
+    PassedRule,
     PastProgram,
     State,
     delivery_slack,
@@ -107,6 +111,15 @@ def test_nobody_is_sent_for_a_second_person_where_that_would_not_help() -> None:
     assert judge_override((refused,), ALONE) == (refused,)
     unnamed = finding("SR-13", "soft")
     assert judge_override((unnamed,), ALONE) == (unnamed,)
+
+
+@pytest.mark.requirement("SR-57")
+def test_how_often_a_rule_was_passed_says_nothing_of_another() -> None:
+    soft, alone = (finding("SR-44", "soft"),), replace(ALONE, rules=("SR-44",))
+    for rule, standing in (("SR-41", []), ("SR-44", ["SR-57"])):
+        passed = (PassedRule(rule, "nurse", Milliseconds(0)),) * 2
+        found = judge_override(soft, alone, passed, instant(HOUR))
+        assert [one.rule for one in found] == standing
 
 
 # --- time ----------------------------------------------------------------------------------------
@@ -181,6 +194,23 @@ def test_steps_that_make_no_day_are_no_continuation_of_anything() -> None:
         assert is_no_more_than(odd, odd) is False
 
 
+@pytest.mark.requirement("SR-14")
+def test_a_program_that_is_nowhere_more_passes_though_a_window_is_full_or_unknown() -> None:
+    """With another catheter it is no continuation, and still no more."""
+    case = pump_case(((0, 6 * HOURLY),), limits_nl(9_000, 9_000, 30_000, 150_000))
+    story = programmed(case)
+    story.do(bolus_nl(3_000))
+    story.state = replace(story.state, full_until=Milliseconds(DAY))
+    narrow = limits_nl(8_000, 8_000, 30_000, 150_000)
+    more, less = (pump_case(((0, n * HOURLY),), narrow) for n in (7, 5))
+    for other, found in ((more, True), (less, False)):
+        longer = NanoLitres(other.program.catheter + 1_000)
+        program = replace(other.program, catheter=longer)
+        therapy = replace(other.therapy, catheter=replace(other.therapy.catheter, volume=longer))
+        answer = story.ask(replace(other.command, program=program, therapy=therapy))
+        assert ("SR-14" in rules(answer)) is found, rules(answer)
+
+
 # --- figures for people --------------------------------------------------------------------------
 
 
@@ -193,3 +223,23 @@ def test_a_reservoir_at_its_alarm_lasts_no_part_of_a_day_more(less: int) -> None
     )
     days = days_to_alarm(slow, ITP.accuracy, NanoLitres(slow.low_reservoir - less))
     assert (days.nominal_centi, days.worst_centi) == (0, 0)
+
+
+def test_a_bridge_that_does_not_flow_lasts_nobody_knows_how_long() -> None:
+    program = filled_with(
+        {"morphine": "10 mg/mL"}, "2.4 mg/day", fill=2, before={"morphine": "20 mg/mL"}
+    ).program
+    assert program.bridge is not None
+    still = replace(program.bridge, basal=(FlowStep(MinuteOfDay(0), NanoLitresPerDay(0)),))
+    assert days_to_alarm(program, ITP.accuracy).nominal_centi is not None
+    assert days_to_alarm(replace(program, bridge=still), ITP.accuracy).nominal_centi is None
+
+
+@pytest.mark.requirement("SR-14")
+def test_a_window_that_a_program_fills_is_told_in_the_unit_of_what_stands_in_it() -> None:
+    most = 9_000_000
+    case = pump_case(((0, 6 * HOURLY),), limits_nl(most, most, 10 * most, 10 * most))
+    limits, _ = pump_limits(case.therapy, case.command.formulary)
+    more = pump_case(((0, 10_000 * HOURLY),)).program
+    found = judge_pump_windows(case.program, (case.program,), more, limits, (), instant(0))
+    assert [one.value for one in found if "1 hour" in one.message] == ["10 mg"]
