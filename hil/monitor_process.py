@@ -73,13 +73,13 @@ class Guard:
         await controller.gate.settle()
         self._send(_hello(controller, url, places))
         controller.session.taps.append(self._tap)
-        self._tasks = [asyncio.create_task(self._kept(self._listen()))]
+        self._tasks = [asyncio.create_task(self._kept(self._listen))]
         try:
             async with asyncio.timeout(START_PATIENCE_S):
                 await self._ready.wait()
             if self._lost:
                 raise DeviceFault("the monitor ended while it began: nothing was sent")
-            self._tasks.append(asyncio.create_task(self._kept(self._beat())))
+            self._tasks.append(asyncio.create_task(self._kept(self._beat)))
             yield
         except TimeoutError as error:
             text = f"the monitor did not come up within {START_PATIENCE_S:g} s: nothing was sent"
@@ -136,10 +136,10 @@ class Guard:
             if self._silent_s > SILENT_S or transport.get_write_buffer_size() > MOST_UNSENT:
                 await self._lose("does not answer")
 
-    async def _kept(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _kept(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Whatever ends the talk with the monitor, it is lost then."""
         try:
-            await work
+            await work()
         except Exception as error:
             # A socket that ends with unread bytes, for one, says so with an error.
             await self._lose(f"has ended ({error})")

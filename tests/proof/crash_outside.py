@@ -176,7 +176,7 @@ def forget_what_was_read() -> None:
 
 def session_of(device: SimulatedDevice) -> int | None:
     """The conversation whose frames the device takes."""
-    session: int | None = vars(device.machine.firmware)["_session"]
+    session: int | None = vars(device.machine.firmware.conversation)["_session"]
     return session
 
 
