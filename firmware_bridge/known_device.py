@@ -96,6 +96,8 @@ class KnownDevice(ABC):
                     self._simulated,
                 )
             )
+        if problem is None:
+            # Anchored before the first intent: a host that died before its own left none.
             await self.gate.settle()
         for one in sounding(self.state.alarms, None, self.now()):
             self._settings.sound(one.alarm)  # no restart may silence what nobody has seen (SR-55)

@@ -29,11 +29,6 @@ def test_no_dose_is_forgotten_or_given_twice_whatever_one_death_interrupts(late:
     assert search.lives > 100
 
 
-@pytest.mark.xfail(
-    reason="a first host that dies before its first anchor leaves the second without one until its "
-    "first dose is on the disk: two deaths, and the journal is latched for good",
-    strict=True,
-)
 @pytest.mark.requirement("SR-62")
 def test_no_two_deaths_at_the_beginning_of_a_journal_latch_it() -> None:
     left = new_outside()
