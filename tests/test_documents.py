@@ -194,7 +194,7 @@ def test_the_readme_opens_with_two_commands_of_the_makefile() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_target_of_make_exists(document: Path) -> None:
-    assert set(re.findall(r"`make ([a-z]+)", document.read_text("utf-8"))) <= targets()
+    assert set(re.findall(r"`make ([a-z-]+)", document.read_text("utf-8"))) <= targets()
 
 
 # --- files ---------------------------------------------------------------------------------------
