@@ -176,13 +176,16 @@ def prove(effort: Effort) -> Evidence:
             violations.append(f"model {name}: {why}; repeat it with: {command_line(words)}")
     if effort == "full" and search(("COMES_TO_THE_END",)).broken is None:
         violations.append("the model never comes to its last dose, so that it shows nothing")
-    planted = []
+    planted, stopped = [], []
     for twin in TWINS:
         if effort == "quick" and not twin.early:
             continue
         found = search(twin.words)
         if found.trouble is not None:
             violations.append(f"twin {twin.bug!r} was not searched: {found.trouble}")
+        if not twin.expected and found.broken is None:
+            stopped.append(twin.bug)
+            continue
         planted.append(
             Planted(
                 twin.bug,
@@ -196,6 +199,8 @@ def prove(effort: Effort) -> Evidence:
         f"a window of 2 ticks, {4 if effort == 'full' else 3} sessions, 2 connections: loss, "
         "delay, doubled replies, death of the host, reset of the device, a clock that lags"
     )
+    if stopped:
+        covered += f". With one guard of two out it still holds: {'; '.join(stopped)}"
     return _evidence(begun, covered, tuple(violations), tuple(planted))
 
 

@@ -15,6 +15,7 @@ from kernel_bench import (
     bolus_nl,
     fold,
     instant,
+    limits_nl,
     programmed,
     pump_case,
     rules,
@@ -201,6 +202,31 @@ def test_a_program_that_nobody_verified_ends_with_the_one_that_is_applied() -> N
     story.now = 2 * HOUR
     story.do(pump_case().command)
     assert story.state.full_until == HOUR + DAY
+
+
+@pytest.mark.requirement("SR-14")
+@pytest.mark.requirement("SR-22")
+def test_an_unknown_program_that_is_gone_may_have_flowed_until_it_was_found_gone() -> None:
+    story = programmed()
+    story.tell(Unverified(instant(0), 0, "a test", delivers=True))
+    story.now = 23 * HOUR
+    story.tell(Unverified(instant(story.now), 0, "a test", delivers=False))
+    assert story.state.full_until == 23 * HOUR + DAY
+    story.tell(Unverified(instant(24 * HOUR), 0, "a test", delivers=False))
+    assert story.state.full_until == 23 * HOUR + DAY
+
+
+@pytest.mark.requirement("SR-14")
+def test_a_bolus_in_doubt_counts_against_a_program_though_no_program_is_left() -> None:
+    tight = limits_nl(5_000, 9_000, 100_000, 1_000_000)
+    story = programmed(pump_case(limits=tight))
+    bolus = story.ask(bolus_nl(3_000))
+    assert isinstance(bolus, Intended)
+    story.settle(bolus.id, "UNCERTAIN")
+    story.tell(Unverified(instant(0), 0, "a test", delivers=False))
+    story.now = 2 * DAY
+    story.settle(bolus.id)
+    assert "SR-14" in rules(story.ask(pump_case(((0, 9 * HOURLY),), tight).command))
 
 
 @pytest.mark.requirement("SR-22")
