@@ -20,7 +20,7 @@ from device_profiles.quantities import HOUR_MS, Milliseconds, NanoLitres
 from hil.check import check_file
 from safety.alarms import Alarm
 from safety.checkpoint import EVERY, StateFile, encode_state, summed_up
-from safety.commands import GiveBolus, Instant, ProgramPump
+from safety.commands import Ask, GiveBolus, Instant, ProgramPump
 from safety.events import (
     Cleared,
     Connected,
@@ -35,7 +35,7 @@ from safety.events import (
 )
 from safety.journal import MAGIC, SCHEMA, Anchor, FileDisk
 from safety.journal_format import GENESIS, Head, chained, encode_event
-from safety.kernel import Ask, step
+from safety.kernel import step
 from safety.limits import pump_limits
 from safety.opening import OpenedJournal, open_journal
 from safety.outputs import BolusOutput

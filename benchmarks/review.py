@@ -60,5 +60,5 @@ def infusion_review() -> Review:
         limits,
         command.profile,
         command.formulary,
-        first_program=True,
+        tuple(drug.name for drug in command.program.drugs),
     )

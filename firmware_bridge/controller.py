@@ -24,10 +24,9 @@ from firmware_bridge.safe_state import bring_to_safe_state
 from firmware_bridge.session import Result, Session
 from firmware_bridge.settings import Settings
 from safety.alarms import Alarm, is_news
-from safety.commands import Command, CommandKind, Override, ProgramPump, ProgramStimulator
+from safety.commands import Ask, Command, CommandKind, Override, ProgramPump, ProgramStimulator
 from safety.events import Cleared, DeviceIdentity
 from safety.events import Stopped as StoppedEvent
-from safety.kernel import Ask
 from safety.limits import PumpLimits
 from safety.outputs import Output
 from safety.plan import PLAN_LIFE, PlanContent, confirm, plan_digest

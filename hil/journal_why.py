@@ -41,7 +41,7 @@ class Why:
 
     @property
     def earlier(self) -> tuple[Reservation, ...]:
-        """The earlier boluses of any of its windows, in their order."""
+        """The earlier doses of any of its windows, in their order."""
         held = (one for window in self.windows for one in window.held)
         return tuple(sorted(dict.fromkeys(held), key=lambda one: (one.begun, one.id)))
 
@@ -140,7 +140,7 @@ def _finding(finding: Finding) -> Iterable[str]:
 def _windows(found: Why) -> Table:
     table = Table(title="windows, each at its worst", title_justify="left")
     table.add_column("drug and window")
-    for heading in ("basal and button", "earlier boluses", "asked for", "together", "limit"):
+    for heading in ("basal and button", "earlier doses", "asked for", "together", "limit"):
         table.add_column(heading, justify="right")
     table.add_column("room")
     for one in found.windows:
@@ -168,13 +168,13 @@ def _room(one: WindowAccount, now: Milliseconds) -> str:
         return f"{write_mass(Femtograms(one.limit.value - one.total), _unit(one))} left"
     room_at = one.room_at()
     if room_at is None:
-        return "none by waiting for a bolus"
+        return "none by waiting"
     return f"in {write_wait(Milliseconds(room_at - now))}"
 
 
 def _earlier(found: Why) -> Table:
-    table = Table(title="earlier boluses in these windows", title_justify="left")
-    for heading in ("id", "intended (UTC)", "before this"):
+    table = Table(title="earlier doses in these windows", title_justify="left")
+    for heading in ("id", "what", "intended (UTC)", "before this"):
         table.add_column(heading)
     table.add_column("least to most", justify="right")
     table.add_column("leaves the window of")
@@ -182,6 +182,7 @@ def _earlier(found: Why) -> Table:
     for one in found.earlier:
         table.add_row(
             f"{one.id:#x}",
+            one.what,
             write_time(found.walls[one.id]) if one.id in found.walls else "not in this journal",
             write_wait(Milliseconds(now - one.begun)),
             "; ".join(_interval(one, drug.name) for drug in one.drugs),
@@ -226,7 +227,7 @@ def why_as_json(found: Why) -> dict[str, Any]:
         "passed": list(entry.passed) if isinstance(entry, Intended) else [],
         "findings": [finding_as_json(finding) for finding in found.findings],
         "windows": [_window_as_json(one, now) for one in found.windows],
-        "earlier": [_bolus_as_json(found, one, now) for one in found.earlier],
+        "earlier": [_dose_as_json(found, one, now) for one in found.earlier],
     }
 
 
@@ -245,9 +246,10 @@ def _window_as_json(one: WindowAccount, now: Milliseconds) -> dict[str, Any]:
     }
 
 
-def _bolus_as_json(found: Why, one: Reservation, now: Milliseconds) -> dict[str, Any]:
+def _dose_as_json(found: Why, one: Reservation, now: Milliseconds) -> dict[str, Any]:
     return {
         "id": one.id,
+        "what": one.what,
         "wall_ms": found.walls.get(one.id),
         "before_ms": now - one.begun,
         "drugs": [

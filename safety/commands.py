@@ -157,3 +157,20 @@ Command = (
     | GiveBolus
     | Prime
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for therapy, to be judged at an instant.
+
+    ``seen`` is when the device last told its state, on the fast clock; ``None``: never. ``epoch``
+    is that of the state in which a person approved it; ``None`` where nothing was approved.
+    """
+
+    at: Instant
+    id: int
+    command: Command
+    patient: str
+    override: Override | None = None
+    seen: Milliseconds | None = None
+    epoch: int | None = None

@@ -3,7 +3,7 @@
 from device_profiles.quantities import NanoLitres, mass_of
 from safety.events import Intended, Rejected
 from safety.limits import PumpLimits
-from safety.outputs import BolusOutput, PumpProgram
+from safety.outputs import BolusOutput, PrimeOutput, PumpProgram
 from safety.rules_windows import window_accounts
 from safety.state import State, programs_in_window, reservations_at
 from safety.window_account import WindowAccount
@@ -16,6 +16,8 @@ def windows_of(state: State, entry: Intended | Rejected) -> list[WindowAccount]:
     match entry.outputs:
         case (BolusOutput() as bolus,):
             limits, asked = state.pump_limits, bolus.volume
+        case (PrimeOutput(),) if isinstance(entry, Intended):
+            limits, asked = state.pump_limits, entry.stray
         case (PumpProgram() as program,):
             limits, known = entry.limits, (program, *known)
         case _:

@@ -60,7 +60,7 @@ FROM_ZERO = ENDS_OUTPUT | {"battery-low"}
 """Alarms that may have ended an output which is found off: the next start then begins at zero."""
 FOUND_OFF = "found off"
 """The depth of a stop that nobody sent: the device showed its output to be off by itself."""
-ONE_TIME = ("SR-06", "SR-12", "SR-13", "SR-18", "SR-19", "SR-44", "SR-59")
+ONE_TIME = ("SR-06", "SR-12", "SR-13", "SR-18", "SR-19", "SR-25", "SR-44", "SR-59")
 """Rules about a change itself: what was let pass is over once the change is done."""
 
 

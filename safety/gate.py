@@ -20,7 +20,7 @@ from device_profiles.quantities import Milliseconds
 from safety.alarms import Alarm
 from safety.checkpoint import EVERY
 from safety.clearance import Clearance
-from safety.commands import Instant
+from safety.commands import Ask, Instant
 from safety.events import (
     Cleared,
     Connected,
@@ -35,7 +35,8 @@ from safety.events import (
 )
 from safety.journal import JournalError, Receipt
 from safety.journal_format import readable
-from safety.kernel import Ask, Continue, Effect, Record, Refuse, Sound, judge, step
+from safety.judgement import judge
+from safety.kernel import Continue, Effect, Record, Refuse, Sound, step
 from safety.opening import OpenedJournal
 from safety.state import State
 

@@ -75,16 +75,17 @@ def review_infusion(
     limits: PumpLimits,
     profile: PumpProfile,
     formulary: Formulary,
-    first_program: bool,
+    starting: tuple[str, ...],
 ) -> tuple[Finding, ...]:
     """Every objection to a pump's program and to the limits of its therapy.
 
     ``limits`` are those of `pump_limits`, or tighter ones; their own faults are found here too.
-    ``first_program``: the device has held none before, so that all start limits hold.
+    ``starting``: the drugs that this patient has not had from the device yet; their start limits
+    hold.
     """
     _, about_limits = pump_limits(therapy, formulary)
     findings = list(about_limits)
-    case = InfusionCase(program, therapy, limits, profile, formulary, first_program)
+    case = InfusionCase(program, therapy, limits, profile, formulary, starting)
     for rule in INFUSION_RULES:
         findings += rule(case)
     return _in_order(findings)

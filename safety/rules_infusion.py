@@ -303,9 +303,9 @@ def judge_start_dose(case: InfusionCase) -> list[Finding]:
     """SR-63: an opioid's history is stated; a start dose stays in its start limits.
 
     A patient stated to be opioid-naive is at the start by definition and always judged; other start
-    limits hold for the device's first program. The worst 24 hours are compared. Protects from
-    respiratory depression at a first dose. Harm: a slow start. Longest denial: until the file
-    states a lower dose. Way out: titrate up.
+    limits hold for a drug that the device has not given this patient yet. The worst 24 hours are
+    compared. Protects from respiratory depression at a first dose. Harm: a slow start. Longest
+    denial: until the file states a lower dose. Way out: titrate up.
     """
     findings: list[Finding] = []
     bounded = can_be_bounded(case.program)
@@ -318,7 +318,7 @@ def judge_start_dose(case: InfusionCase) -> list[Finding]:
             hint = "write history: opioid-naive or opioid-tolerant, as the record says"
             path = f"drugs[{index}].history"
             findings.append(Finding("SR-63", "hard", path, message, source="formulary", hint=hint))
-        if bounded and (case.first_program or limits.history == "opioid-naive"):
+        if bounded and (drug.name in case.starting or limits.history == "opioid-naive"):
             findings += _judge_start(case, drug, limits)
     return findings
 

@@ -181,7 +181,7 @@ def _too_late(account: WindowAccount) -> Finding:
     text = (
         f"up to {value} of {account.drug} have gone into the line since the fill and would leave "
         f"the tip at once; with {write_mass(account.standing, unit)} of the basal and the button "
-        f"and {write_mass(account.earlier, unit)} of earlier boluses the limit of "
+        f"and {write_mass(account.earlier, unit)} of {account.earlier_doses} the limit of "
         f"{account.window.words} is {most} (layer: {limit.source})"
     )
     hint = "it is too late for a prime: the basal fills the rest of the line"

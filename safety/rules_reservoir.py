@@ -16,8 +16,8 @@ from safety.outputs import DrugInPump, PumpProgram
 class InfusionCase:
     """All that a pump's program is judged by.
 
-    ``first_program``: the device has no earlier program of these drugs, so that every start
-    limit holds; a bench without a device hands in ``False``.
+    ``starting``: the drugs that this patient has not had from the device yet, so that their start
+    limits hold; a bench without a device hands in none.
     """
 
     program: PumpProgram
@@ -25,7 +25,7 @@ class InfusionCase:
     limits: PumpLimits
     profile: PumpProfile
     formulary: Formulary
-    first_program: bool
+    starting: tuple[str, ...]
 
 
 InfusionRule = Callable[[InfusionCase], list[Finding]]

@@ -196,15 +196,15 @@ def _overfull(account: WindowAccount, now: Instant, path: str) -> Finding:
         message=(
             f"{account.drug}: within one window of {account.window.words} there could be "
             f"{total}: {write_mass(account.standing, unit)} of the basal and the button, "
-            f"{write_mass(account.earlier, unit)} of earlier boluses, "
+            f"{write_mass(account.earlier, unit)} of {account.earlier_doses}, "
             f"{write_mass(asked, unit)} asked for; the {limit.source}'s limit is {ceiling}"
         ),
         value=total,
         limit=ceiling,
         source=limit.source,
         hint=(
-            "no earlier bolus makes room by leaving: lower the dose; a program that was replaced "
-            "counts for a day"
+            f"no {account.earlier_doses} make room by leaving: lower the dose; a program that was "
+            "replaced counts for a day"
             if room_at is None
             else f"there is room in {write_wait(Milliseconds(room_at - now.slow))}, if nothing "
             "else is given until then"

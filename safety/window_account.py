@@ -6,13 +6,16 @@ from device_profiles.quantities import MINUTE_MS, Femtograms, Milliseconds, divi
 from safety.doubt import Reservation
 from safety.limits import DoseWindow, Limit
 
+DOSES = {"bolus": "boluses", "prime": "primes", "bridge": "bridges"}
+
 
 @dataclass(frozen=True, slots=True)
 class WindowAccount:
     """One drug in one window around one request, worst case; masses in fg.
 
     ``standing`` is the most of the basal and the button in any such window, ``held`` are the
-    earlier boluses that may lie in it, each counted at its most.
+    earlier doses that may lie in it (boluses, primes, what strayed at the end of a bridge), each
+    counted at its most.
     """
 
     drug: str
@@ -24,8 +27,15 @@ class WindowAccount:
 
     @property
     def earlier(self) -> Femtograms:
-        """The most of all earlier boluses."""
+        """The most of all earlier doses."""
         return Femtograms(sum(one.most_of(self.drug) for one in self.held))
+
+    @property
+    def earlier_doses(self) -> str:
+        """What the earlier doses were, in words."""
+        kinds = {one.what for one in self.held}
+        names = [name for kind, name in DOSES.items() if kind in kinds]
+        return f"earlier {' and '.join(names or ['boluses'])}"
 
     @property
     def total(self) -> Femtograms:
@@ -38,7 +48,7 @@ class WindowAccount:
         return self.total > self.limit.value
 
     def leaves(self, one: Reservation) -> Milliseconds:
-        """The slow time from which on a bolus lies in no such window any more."""
+        """The slow time from which on a dose lies in no such window any more."""
         return Milliseconds(one.latest_end + self.window.length + 1)
 
     def room_at(self) -> Milliseconds | None:

@@ -89,7 +89,7 @@ def journal_why(
     ] = None,
     form: FormatOption = Format.TEXT,
 ) -> None:
-    """Say why a request was refused, or why it was granted: findings, windows, earlier boluses."""
+    """Say why a request was refused, or why it was granted: findings, windows, earlier doses."""
 
     def work() -> int:
         paths = (journal,) if journal is not None else places(None).journals()

@@ -5,20 +5,19 @@ from dataclasses import replace
 from typing import Any
 
 from device_profiles.quantities import Milliseconds, NanoLitres
-from safety import doubt, fold, kernel
-from safety.commands import Instant
+from safety import doubt, fold, judgement, kernel
+from safety.commands import Ask, Instant
 from safety.doubt import Reservation
 from safety.events import Connected, Counted, Intended, Settled
-from safety.kernel import Ask
 from safety.state import State
 
-from .planting import COUNTING, DIFFERENTIAL, WITHOUT_DOUBT, Bug, Plant, put
+from .planting import COUNTING, DIFFERENTIAL, WITHOUT_DOUBT, Bug, Plant, put, together
 from .quicken import SetAttr
 
 TEN_MINUTES, HOUR = 600_000, 3_600_000
 
 _settled, _intended, _connected = fold.settled, fold.intended, fold.connected
-_device_counted, _narrowed, _judge = fold.device_counted, doubt.narrowed, kernel.judge
+_device_counted, _narrowed, _judge = fold.device_counted, doubt.narrowed, judgement.judge
 
 
 def _with_newest(after: State, **changes: Any) -> State:
@@ -161,7 +160,10 @@ COUNTING_BUGS = (
         DIFFERENTIAL,
     ),
     Bug("a volume is rounded down to tens", on_intent(lambda r: {"most": r.most // 10 * 10})),
-    Bug("the slack before the first byte is forgotten", put(kernel, "delivery_slack", no_time)),
+    Bug(
+        "the slack before the first byte is forgotten",
+        together(put(kernel, "delivery_slack", no_time), put(judgement, "delivery_slack", no_time)),
+    ),
     Bug(
         "a dose counts only until it begins",
         on_intent(lambda r: {"latest_end": r.begun}),
@@ -172,7 +174,7 @@ COUNTING_BUGS = (
     Bug("UNCERTAIN is refunded", put(fold, "settled", doubt_refunds)),
     Bug("UNCERTAIN is taken for a failure", put(fold, "settled", doubt_is_failure)),
     Bug("a delivered dose is refunded", put(fold, "settled", success_refunds)),
-    Bug("doubt expires", put(kernel, "judge", doubt_expires)),
+    Bug("doubt expires", put(judgement, "judge", doubt_expires)),
     Bug("success starts the count (SR-23 taken out)", success_starts_the_count),
     Bug("success starts the lockout", put(fold, "settled", success_starts_the_lockout)),
     Bug("a running count lowers", put(doubt, "narrowed", running_lowers), world=COUNTING),

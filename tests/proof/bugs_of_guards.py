@@ -5,10 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from device_profiles.quantities import Milliseconds
-from safety import fold, kernel, rules_infusion, rules_open, rules_windows
-from safety.commands import Instant
+from safety import fold, judgement, kernel, rules_infusion, rules_open, rules_windows
+from safety.commands import Ask, Instant
 from safety.events import Settled
-from safety.kernel import Ask
 from safety.state import State
 
 from .planting import (
@@ -25,7 +24,7 @@ from .planting import (
 )
 from .quicken import SetAttr
 
-_settled, _judge = fold.settled, kernel.judge
+_settled, _judge = fold.settled, judgement.judge
 _judge_bolus = rules_infusion.judge_bolus
 
 
@@ -33,7 +32,7 @@ def lockout(change: Callable[[list[Any]], list[Any]], later: int = 0, more: int 
     """Another lockout, on top of those that are planted already."""
 
     def plant(set_attribute: SetAttr) -> None:
-        before: Any = vars(kernel)["judge_lockout"]
+        before: Any = vars(judgement)["judge_lockout"]
 
         def judged(held: Any, bolus: Any, profile: Any, slack: Any, now: Instant) -> Any:
             late = replace(now, slow=Milliseconds(now.slow + later))
@@ -41,7 +40,7 @@ def lockout(change: Callable[[list[Any]], list[Any]], later: int = 0, more: int 
             other = replace(profile, boluses_per_day_max=most)
             return change(before(held, bolus, other, slack, late))
 
-        set_attribute(kernel, "judge_lockout", judged)
+        set_attribute(judgement, "judge_lockout", judged)
 
     return plant
 
@@ -60,7 +59,7 @@ def the_basal_too(guard: Callable[[State], list[Any]]) -> Plant:
     def judged(before: State, ask: Ask) -> Any:
         return tuple(dict.fromkeys((*guard(before), *_judge(before, ask))))
 
-    return put(kernel, "judge", judged)
+    return put(judgement, "judge", judged)
 
 
 def any_answer_opens(before: State, event: Settled) -> State:
@@ -92,23 +91,25 @@ GUARD_BUGS = (
         "windows are not judged",
         together(
             put(rules_windows, "_judge_windows", nothing),
-            put(kernel, "judge_pump_windows", nothing),
+            put(judgement, "judge_pump_windows", nothing),
         ),
     ),
     Bug("the lockout is forgotten", lockout(_only("SR-05"))),
     Bug("the lockout is one millisecond short", lockout(_same, later=1)),
     Bug("the count of a day is forgotten", lockout(_only("SR-15")), world=NUMBERING),
     Bug("the count of a day admits one more", lockout(_same, more=1), world=NUMBERING),
-    Bug("the latch is ignored", put(kernel, "judge_latch", nothing), world=COUNTING),
+    Bug("the latch is ignored", put(judgement, "judge_latch", nothing), world=COUNTING),
     Bug("doubt is ignored", WITHOUT_DOUBT),
-    Bug("a stop is ignored", put(kernel, "judge_held", nothing), world=COUNTING),
+    Bug("a stop is ignored", put(judgement, "judge_held", nothing), world=COUNTING),
     Bug(
         "any answer opens boluses after a stop",
         put(fold, "settled", any_answer_opens),
         world=COUNTING,
     ),
-    Bug("an unknown past is ignored", put(kernel, "judge_unknown_past", nothing), world=REPLACING),
-    Bug("a stale state is good enough", put(kernel, "judge_fresh", nothing)),
+    Bug(
+        "an unknown past is ignored", put(judgement, "judge_unknown_past", nothing), world=REPLACING
+    ),
+    Bug("a stale state is good enough", put(judgement, "judge_fresh", nothing)),
     Bug(
         "the limit of one bolus is ignored",
         put(rules_windows, "judge_bolus", own_limit_lost),
@@ -126,8 +127,9 @@ GUARD_BUGS = (
         "the basal is refused while its windows are full (SR-62)",
         together(
             put(kernel, "continues", lambda *_: False),
+            put(judgement, "continues", lambda *_: False),
             put(rules_windows, "is_no_more_than", lambda *_: False),
-            put(kernel, "is_no_more_than", lambda *_: False),
+            put(judgement, "is_no_more_than", lambda *_: False),
         ),
     ),
     Bug(
@@ -145,12 +147,14 @@ GUARD_BUGS = (
         world=COUNTING,
     ),
     Bug(
-        "a reason passes hard findings", put(kernel, "judge_override", all_is_passed), DIFFERENTIAL
+        "a reason passes hard findings",
+        put(judgement, "judge_override", all_is_passed),
+        DIFFERENTIAL,
     ),
     Bug(
         "a third override goes unnoticed",
-        put(kernel, "judge_override", nobody_counts),
+        put(judgement, "judge_override", nobody_counts),
         DIFFERENTIAL,
     ),
-    Bug("a reason stands for ever", put(kernel, "judge_waivers", nothing), DIFFERENTIAL),
+    Bug("a reason stands for ever", put(judgement, "judge_waivers", nothing), DIFFERENTIAL),
 )

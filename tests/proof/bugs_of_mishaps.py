@@ -3,17 +3,18 @@
 from dataclasses import replace
 from typing import Any
 
-from safety import fold, kernel, rules_open, state
-from safety.commands import Instant
+from safety import fold, judgement, kernel, rules_open, state
+from safety.commands import Ask, Instant
 from safety.events import Cleared, Looked, Settled, Stopped
-from safety.kernel import Ask, Record
+from safety.kernel import Record
 from safety.state import State
 
 from .bugs_of_guards import the_basal_too
 from .planting import COUNTING, DIFFERENTIAL, NUMBERING, REPLACING, Bug, nothing, put, together
 
 _settled, _stopped, _looked, _cleared = fold.settled, fold.stopped, fold.looked, fold.cleared
-_answer, _review = kernel._answer, kernel._review
+_answer, _review = kernel._answer, judgement._review
+_intent, _starting = kernel._intent, judgement._starting
 
 
 def nothing_was_overtaken(before: State, event: Stopped) -> State:
@@ -41,12 +42,20 @@ def drugs_add_up(before: State, event: Settled) -> State:
     return replace(after, known_drugs=(*before.known_drugs, *after.known_drugs))
 
 
-def never_a_first(before: State, command: Any, *, first_program: bool) -> Any:
-    return _review(before, command, first_program=False)
+def never_a_first(command: Any, starting: tuple[str, ...]) -> Any:
+    return _review(command, ())
+
+
+def any_patient_is_used_to_it(before: State, patient: str, command: Any) -> tuple[str, ...]:
+    return _starting(before, before.patient or patient, command)
+
+
+def going_on_takes_over(before: State, ask: Ask, passed: tuple[str, ...]) -> Any:
+    return replace(_intent(before, ask, passed), patient=ask.patient)
 
 
 def going_on_is_counted(before: State, ask: Ask) -> Any:
-    findings = kernel.judge(before, ask)
+    findings = judgement.judge(before, ask)
     objections = rules_open.judge_override(findings, ask.override, before.passed, ask.at)
     if objections:
         return (Record(kernel._rejected(ask, objections), durable=False),)
@@ -54,7 +63,7 @@ def going_on_is_counted(before: State, ask: Ask) -> Any:
 
 
 MISHAP_BUGS = (
-    Bug("an id may be used twice", put(kernel, "judge_id", nothing), world=NUMBERING),
+    Bug("an id may be used twice", put(judgement, "judge_id", nothing), world=NUMBERING),
     Bug(
         "a stop forgets what is on its way",
         put(fold, "stopped", nothing_was_overtaken),
@@ -65,9 +74,11 @@ MISHAP_BUGS = (
         put(fold, "settled", replaced_is_forgotten),
         world=REPLACING,
     ),
-    Bug("another patient goes unnoticed", put(kernel, "judge_patient", nothing), DIFFERENTIAL),
-    Bug("what was approved never grows old", put(kernel, "judge_approval", nothing), DIFFERENTIAL),
-    Bug("no alarm asks for a look", put(kernel, "judge_attention", nothing), DIFFERENTIAL),
+    Bug("another patient goes unnoticed", put(judgement, "judge_patient", nothing), DIFFERENTIAL),
+    Bug(
+        "what was approved never grows old", put(judgement, "judge_approval", nothing), DIFFERENTIAL
+    ),
+    Bug("no alarm asks for a look", put(judgement, "judge_attention", nothing), DIFFERENTIAL),
     Bug(
         "a look opens boluses though its alarm stands",
         put(fold, "looked", a_look_is_enough),
@@ -82,16 +93,16 @@ MISHAP_BUGS = (
         "unasked delivery counts from its alarm, not from its end",
         together(
             put(fold, "cleared", over_is_forgotten),
-            put(kernel, "windows_full_until", full_from_its_alarm),
+            put(judgement, "windows_full_until", full_from_its_alarm),
         ),
         DIFFERENTIAL,
     ),
     Bug(
         "windows are open while unasked delivery lasts",
-        put(kernel, "windows_full_until", full_from_its_alarm),
+        put(judgement, "windows_full_until", full_from_its_alarm),
         DIFFERENTIAL,
     ),
-    Bug("the magnetic field is ignored", put(kernel, "judge_mri", nothing), DIFFERENTIAL),
+    Bug("the magnetic field is ignored", put(judgement, "judge_mri", nothing), DIFFERENTIAL),
     Bug(
         "a magnetic field takes the basal away",
         the_basal_too(lambda s: rules_open.judge_mri(in_mri=s.in_mri)),
@@ -99,7 +110,7 @@ MISHAP_BUGS = (
     ),
     Bug(
         "start after alarm after start is let pass",
-        put(kernel, "judge_cycle", nothing),
+        put(judgement, "judge_cycle", nothing),
         DIFFERENTIAL,
     ),
     Bug(
@@ -107,7 +118,24 @@ MISHAP_BUGS = (
         put(fold, "settled", drugs_add_up),
         DIFFERENTIAL,
     ),
-    Bug("no program is the first of a drug", put(kernel, "_review", never_a_first), DIFFERENTIAL),
+    Bug(
+        "what one patient is used to, another is",
+        put(judgement, "_starting", any_patient_is_used_to_it),
+        DIFFERENTIAL,
+    ),
+    Bug(
+        "to go on makes it another patient's pump",
+        put(kernel, "_intent", going_on_takes_over),
+        DIFFERENTIAL,
+    ),
+    Bug(
+        "who the patient is has to be said again every day",
+        put(fold, "ONE_TIME", tuple(rule for rule in fold.ONE_TIME if rule != "SR-25")),
+        DIFFERENTIAL,
+    ),
+    Bug(
+        "no program is the first of a drug", put(judgement, "_review", never_a_first), DIFFERENTIAL
+    ),
     Bug(
         "a narrower library takes the basal away",
         put(

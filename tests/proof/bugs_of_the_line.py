@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from device_profiles.quantities import NanoLitres
-from safety import fold, kernel, rules_windows
+from safety import fold, judgement, kernel, rules_windows
 from safety.commands import Instant
 from safety.events import Connected, Settled
 from safety.state import LineMove, State
@@ -63,10 +63,12 @@ LINE_BUGS = (
         put(rules_windows, "phases_of", tuple),
         LINE,
     ),
-    Bug("a bolus goes into a line that moves", put(kernel, "judge_line_is_still", nothing), LINE),
+    Bug(
+        "a bolus goes into a line that moves", put(judgement, "judge_line_is_still", nothing), LINE
+    ),
     Bug("a bridge is not seen to move", put(kernel, "bridge_end", never), LINE),
     Bug("a bridge ends by time alone", put(LineMove, "has_ended", ends_by_time), LINE),
     Bug("what strays at the end of a bridge is lost", put(kernel, "stray_volume", no_volume), LINE),
     Bug("what a prime pushes out is lost", put(kernel, "pushed_out", no_volume), LINE),
-    Bug("a prime may come late", put(kernel, "judge_line_is_empty", nothing), LINE),
+    Bug("a prime may come late", put(judgement, "judge_line_is_empty", nothing), LINE),
 )

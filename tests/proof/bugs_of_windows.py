@@ -5,7 +5,7 @@ from math import floor
 from typing import Any
 
 from device_profiles.quantities import DAY_MS, Femtograms, Milliseconds, NanoLitresPerDay
-from safety import dose, kernel, rules_windows, state
+from safety import dose, judgement, rules_windows, state
 from safety.commands import Instant
 from safety.doubt import Reservation
 from safety.limits import DOSE_WINDOWS
@@ -196,17 +196,17 @@ WINDOW_BUGS = (
     Bug("the worst case is rounded down", put(dose, "ceil", floor), DIFFERENTIAL),
     Bug(
         "a replaced program is forgotten",
-        put(kernel, "programs_in_window", only_the_current),
+        put(judgement, "programs_in_window", only_the_current),
         world=CHANGING,
     ),
     Bug(
         "a program on its way is forgotten (SR-23 taken out)",
-        together(WITHOUT_DOUBT, put(kernel, "programs_in_window", without_pending)),
+        together(WITHOUT_DOUBT, put(judgement, "programs_in_window", without_pending)),
     ),
     Bug(
         "the largest of the programs, not their envelope",
         put(rules_windows, "worst_case_over", largest_alone),
         DIFFERENTIAL,
     ),
-    Bug("a change of the basal sees no bolus", put(kernel, "judge_pump_windows", nothing)),
+    Bug("a change of the basal sees no bolus", put(judgement, "judge_pump_windows", nothing)),
 )

@@ -18,12 +18,12 @@ from safety import fold
 from safety.anchor import Anchor
 from safety.checkpoint import StateFile
 from safety.clearance import Clearance
-from safety.commands import GiveBolus
+from safety.commands import Ask, GiveBolus
 from safety.disk import Disk
 from safety.events import Intended, Settled
 from safety.gate import Gate
 from safety.journal import Journal
-from safety.kernel import Ask, Continue, Record, step
+from safety.kernel import Continue, Record, step
 from safety.opening import OpenedJournal, open_journal
 from safety.outputs import BolusOutput
 from safety.state import State

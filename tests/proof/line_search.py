@@ -16,9 +16,9 @@ from device_profiles.notation import parse_mass
 from device_profiles.quantities import Femtograms, Milliseconds, NanoLitres
 from device_profiles.therapy import DoseLimits, InfusionTherapy
 from safety import kernel
-from safety.commands import Command, GiveBolus, Override, Prime, PumpEvidence
+from safety.commands import Ask, Command, GiveBolus, Override, Prime, PumpEvidence
 from safety.events import Connected, Counted, Event, Intended, Settled, Unverified
-from safety.kernel import Ask, Continue, Record
+from safety.kernel import Continue, Record
 from safety.outputs import BolusOutput, PrimeOutput
 from safety.state import State
 

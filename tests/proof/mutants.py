@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 FILES = (
     "safety/kernel.py",
+    "safety/judgement.py",
     "safety/fold.py",
     "safety/doubt.py",
     "safety/state.py",

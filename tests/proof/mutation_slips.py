@@ -25,7 +25,7 @@ class Slip:
 SLIPS = (
     Slip(
         "a stop opens boluses",
-        "safety/kernel.py",
+        "safety/judgement.py",
         "_judge_bolus",
         "*judge_held(state.held) left out",
         "test_mutants_killed_state.py",

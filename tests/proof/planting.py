@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from safety import kernel
+from safety import judgement
 
 from .quicken import SetAttr
 
@@ -49,4 +49,4 @@ def nothing(*_: Any, **__: Any) -> list[Any]:
     return []
 
 
-WITHOUT_DOUBT = put(kernel, "judge_unsettled", nothing)
+WITHOUT_DOUBT = put(judgement, "judge_unsettled", nothing)

@@ -18,7 +18,7 @@ from device_profiles.quantities import (
 from device_profiles.therapy import DoseLimits
 from device_profiles.therapy import Drug as WrittenDrug
 from safety import kernel
-from safety.commands import GiveBolus, Override, ProgramPump
+from safety.commands import Ask, GiveBolus, Override, ProgramPump
 from safety.events import (
     Connected,
     Event,
@@ -28,7 +28,7 @@ from safety.events import (
     Rejected,
     Settled,
 )
-from safety.kernel import Ask, Continue, Record
+from safety.kernel import Continue, Record
 from safety.outputs import BolusOutput
 from safety.state import State
 

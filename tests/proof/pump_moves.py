@@ -6,7 +6,7 @@ from kernel_bench import DAY, HOUR, SECOND, SLACK, instant
 
 from device_profiles.quantities import Milliseconds, NanoLitres
 from safety import kernel
-from safety.commands import GiveBolus, Instant
+from safety.commands import Ask, GiveBolus, Instant
 from safety.events import (
     Counted,
     CountState,
@@ -18,7 +18,7 @@ from safety.events import (
     Stopped,
     Unverified,
 )
-from safety.kernel import Ask, Continue, Record
+from safety.kernel import Continue, Record
 
 from .pump_world import (
     FOREVER,

@@ -13,13 +13,13 @@ from kernel_bench import IDENTITY, MINUTE, PumpCase, instant
 
 from device_profiles.quantities import Milliseconds
 from safety import kernel
-from safety.commands import GiveBolus
+from safety.commands import Ask, GiveBolus
 from safety.events import (
     Connected,
     Intended,
     Settled,
 )
-from safety.kernel import Ask, Record
+from safety.kernel import Record
 from safety.state import State
 
 FOREVER = 10**15

@@ -22,12 +22,13 @@ from .chronicle import (
     Stop,
     Told,
 )
+from .slow_rules import is_no_more
 
 UNASKED = frozenset(("over-delivery", "free-flow"))
 """Alarms of drug that flows and that nobody has asked for."""
 STUCK = frozenset(("motor-stall", "occlusion"))
 """Alarms after which a person has to look before any bolus."""
-ABOUT_ONE_CHANGE = ("SR-06", "SR-12", "SR-18", "SR-19", "SR-44", "SR-59")
+ABOUT_ONE_CHANGE = ("SR-06", "SR-12", "SR-18", "SR-19", "SR-25", "SR-44", "SR-59")
 """Rules about a change itself: what was let pass is over once it is done."""
 
 
@@ -100,7 +101,7 @@ def _read_one(so_far: Chronicle, place: int, fact: Fact) -> bool:
     """Takes one fact in, and tells whether the pump may show something else after it."""
     match fact:
         case Granted():
-            so_far.commands[fact.id] = Command(fact, place)
+            so_far.commands[fact.id] = Command(_of_its_patient(so_far, fact), place)
         case Told():
             return _read_answer(so_far, fact)
         case Count():
@@ -127,6 +128,19 @@ def _read_one(so_far: Chronicle, place: int, fact: Fact) -> bool:
             _read_alarm(so_far, fact)
             return False
     return True
+
+
+def goes_on(so_far: Chronicle, new: Program) -> bool:
+    """Whether a program only keeps what was last proved, or what the pump was found with."""
+    return so_far.verified is not None and is_no_more(new, so_far.verified)
+
+
+def _of_its_patient(so_far: Chronicle, granted: Granted) -> Granted:
+    """To go on asks nobody: the pump stays the patient's who had it, whatever a file says."""
+    what = granted.what
+    if so_far.proved is None or not isinstance(what, Program) or not goes_on(so_far, what):
+        return granted
+    return granted._replace(patient=so_far.proved.granted.patient)
 
 
 def _read_answer(so_far: Chronicle, fact: Told) -> bool:

@@ -56,20 +56,19 @@ def _of_methods(evidence: Sequence[Evidence]) -> Table:
 
 
 def _of_bugs(evidence: Sequence[Evidence]) -> Table:
-    methods = [one for one in evidence if one.planted]
     table = Table(title="Planted bugs, and how soon they were found")
     table.add_column("bug", ratio=1)
-    for method in methods:
-        table.add_column(method.method)
-    cells = {(one.bug, method.method): one for method in methods for one in method.planted}
-    for bug in dict.fromkeys(bug for bug, _ in cells):
-        table.add_row(bug, *(_cell(cells.get((bug, method.method))) for method in methods))
+    table.add_column("found", ratio=1)
+    found: dict[str, list[str]] = {}
+    for method in evidence:
+        for one in method.planted:
+            found.setdefault(one.bug, []).append(f"{method.method}: {_how_soon(one)}")
+    for bug, ways in found.items():
+        table.add_row(bug, "\n".join(ways))
     return table
 
 
-def _cell(planted: Planted | None) -> str:
-    if planted is None:
-        return ""
+def _how_soon(planted: Planted) -> str:
     if planted.found:
         return planted.how_soon
     return "missed" if planted.expected else "cannot see it"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from .chronicle import DAY, MINUTE, Bolus, Command, Drug, Fact, Granted, Latch, Program, Request
-from .reading import Chronicle, read
+from .reading import Chronicle, goes_on, read
 from .slow_rules import (
     AGAINST_TOO_MUCH,
     WINDOWS,
@@ -80,7 +80,9 @@ class SlowTwin:
             hard |= alone - AGAINST_TOO_MUCH
             soft |= alone & AGAINST_TOO_MUCH
         else:
-            alone, unusual = about_program_alone(what, request.library, _drugs_before(so_far))
+            alone, unusual = about_program_alone(
+                what, request.library, _drugs_before(so_far, request)
+            )
             hard |= alone.union(_about_everything(so_far, request.at))
             hard |= set(self._about_windows(so_far, request.at, what))
             soft |= set(_about_change(so_far, request, what))
@@ -183,11 +185,6 @@ class SlowTwin:
 # --- rules about what went before ----------------------------------------------------------------
 
 
-def goes_on(so_far: Chronicle, new: Program) -> bool:
-    """Whether a program only keeps what was last proved, or what the pump was found with."""
-    return so_far.verified is not None and is_no_more(new, so_far.verified)
-
-
 def may_flow(so_far: Chronicle, at: int) -> list[Program]:
     """Every program that a window of a day may hold or come to hold."""
     return [
@@ -228,9 +225,9 @@ def _about_change(so_far: Chronicle, request: Request, new: Program) -> Iterator
         yield "SR-12"
 
 
-def _drugs_before(so_far: Chronicle) -> frozenset[str]:
-    """The drugs of the program that was last proved: their start is over."""
-    if so_far.proved is None:
+def _drugs_before(so_far: Chronicle, request: Request) -> frozenset[str]:
+    """The drugs of the program that was last proved: their start is over, for its own patient."""
+    if so_far.proved is None or so_far.proved.granted.patient != request.patient:
         return frozenset()
     before = so_far.proved.granted.what
     assert isinstance(before, Program)

@@ -42,10 +42,9 @@ from firmware_bridge.protocol.messages import (
     Stop,
 )
 from firmware_bridge.simulator.faults import PlannedFault
-from safety.commands import GiveBolus, ProgramPump
+from safety.commands import Ask, GiveBolus, ProgramPump
 from safety.events import Intended, Opened, Settled, Stopped
 from safety.journal import Journal, parse
-from safety.kernel import Ask
 from safety.outputs import BolusOutput
 
 DAY_S, HOUR_S = 86_400, 3_600

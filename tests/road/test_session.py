@@ -65,9 +65,8 @@ from firmware_bridge.protocol.messages import Refused as RefusedByDevice
 from firmware_bridge.session import Session
 from firmware_bridge.simulator.faults import PlannedFault
 from safety.clearance import ClearanceError
-from safety.commands import GiveBolus, StartStimulation
+from safety.commands import Ask, GiveBolus, StartStimulation
 from safety.events import Intended
-from safety.kernel import Ask
 from safety.outputs import BolusOutput, Stimulation
 
 THERAPY = (Stage, Commit, Start, SetAmplitude, Measure, Bolus)

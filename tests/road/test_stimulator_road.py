@@ -35,10 +35,9 @@ from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.scs.wire import LowerAmplitude, SetAmplitude, Start
 from firmware_bridge.protocol.messages import Commit, Message, Read, Stage, Stop
 from firmware_bridge.simulator.faults import PlannedFault
-from safety.commands import StartStimulation
+from safety.commands import Ask, StartStimulation
 from safety.events import Connected, Intended, Lowered, Opened, Stopped
 from safety.journal import Journal, parse
-from safety.kernel import Ask
 from safety.outputs import Stimulation
 
 AMPLITUDE, CEILING, RAMP_MS = 4_200, 6_000, 3_000

@@ -23,9 +23,8 @@ from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.itp.wire import Bolus
 from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.protocol.messages import Identify, Stop
-from safety.commands import GiveBolus
+from safety.commands import Ask, GiveBolus
 from safety.events import Rejected
-from safety.kernel import Ask
 from safety.outputs import BolusOutput, PumpProgram
 
 SECOND = Milliseconds(1_000)

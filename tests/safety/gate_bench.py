@@ -12,11 +12,10 @@ from kernel_bench import HOURLY, PumpCase, fold, instant, limits_nl, pump_case
 from safety.alarms import Alarm
 from safety.checkpoint import StateFile
 from safety.clearance import Clearance
-from safety.commands import Command, Override
+from safety.commands import Ask, Command, Override
 from safety.events import Event, Settled
 from safety.gate import Gate, Worker
 from safety.journal import Anchor, parse
-from safety.kernel import Ask
 from safety.opening import OpenedJournal, open_journal
 
 T = TypeVar("T")

@@ -21,6 +21,7 @@ from device_profiles.quantities import (
 )
 from device_profiles.therapy import BasalStep, DoseLimits, Drug, InfusionTherapy
 from safety.commands import (
+    Ask,
     Command,
     GiveBolus,
     Instant,
@@ -41,7 +42,7 @@ from safety.events import (
     Rejected,
     Settled,
 )
-from safety.kernel import Ask, Continue, Record, step
+from safety.kernel import Continue, Record, step
 from safety.outputs import (
     BolusOutput,
     DrugInPump,
@@ -160,6 +161,7 @@ class Story:
     journal: list[Event] = field(default_factory=list)
     now: int = 0
     ids: int = 0
+    patient: str = "BENCH-012"
 
     def tell(self, event: Event) -> None:
         self.journal.append(event)
@@ -169,7 +171,7 @@ class Story:
         """Judges a command now; what was decided is recorded and taken in."""
         self.ids += 1
         now = instant(self.now)
-        request = Ask(now, self.ids, command, "BENCH-012", override, seen=now.fast)
+        request = Ask(now, self.ids, command, self.patient, override, seen=now.fast)
         _, (effect,) = step(self.state, request)
         if isinstance(effect, Continue):
             self.state, _ = step(self.state, effect.intent)

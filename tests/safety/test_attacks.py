@@ -27,9 +27,9 @@ from device_profiles.notation import parse_concentration
 from device_profiles.therapy import InfusionTherapy
 from safety.alarm_table import Priority
 from safety.alarms import Alarm
-from safety.commands import Override, ProgramPump
+from safety.commands import Ask, Override, ProgramPump
 from safety.events import Intended, Looked, Raised, Rejected
-from safety.kernel import Ask, Record, step
+from safety.kernel import Record, step
 
 TEN = {"morphine": "10 mg/mL"}
 BACLOFEN_500 = {"baclofen": "500 mcg/mL"}

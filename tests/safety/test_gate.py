@@ -14,6 +14,7 @@ from device_profiles.errors import Refused
 from device_profiles.quantities import NanoLitres
 from safety.alarms import Alarm
 from safety.clearance import Clearance
+from safety.commands import Ask
 from safety.events import (
     Cleared,
     Counted,
@@ -24,7 +25,6 @@ from safety.events import (
     Stopped,
 )
 from safety.journal import JournalError, parse
-from safety.kernel import Ask
 
 
 @pytest.fixture

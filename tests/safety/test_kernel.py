@@ -36,6 +36,7 @@ from device_profiles.quantities import MicroAmps, Microseconds, Milliseconds, Oh
 from device_profiles.therapy import Drug
 from safety.alarms import Alarm
 from safety.commands import (
+    Ask,
     ChangeAmplitude,
     Command,
     MeasureImpedance,
@@ -57,7 +58,7 @@ from safety.events import (
     Unverified,
 )
 from safety.journal import decode_event, encode_event
-from safety.kernel import Ask, Continue, Grant, Record, Refuse, Sound, step
+from safety.kernel import Continue, Grant, Record, Refuse, Sound, step
 from safety.outputs import Stimulation
 from safety.state import DELIVERY_SLACK, State
 

@@ -203,7 +203,7 @@ def test_missing_limits_are_found_in_limits_that_were_handed_in_too() -> None:
     expected = ["drugs[0].limits.per_4_hours"]
     assert [one.path for one in missing_limits(bare, bolus_asked=True)] == expected
     program = compiled(MORPHINE_DAY)
-    findings = review_infusion(program, MORPHINE_DAY, bare, ITP, FORMULARY, False)
+    findings = review_infusion(program, MORPHINE_DAY, bare, ITP, FORMULARY, ())
     assert [one.path for one in findings] == expected
 
 
@@ -219,7 +219,7 @@ def test_limits_travel_through_cbor_and_strict_validation_unchanged() -> None:
 
 def review(therapy: InfusionTherapy, formulary: Formulary = FORMULARY) -> list[Finding]:
     found, _ = pump_limits(therapy, formulary)
-    return list(review_infusion(compiled(therapy), therapy, found, ITP, formulary, False))
+    return list(review_infusion(compiled(therapy), therapy, found, ITP, formulary, ()))
 
 
 @pytest.mark.requirement("SR-04")

@@ -527,7 +527,7 @@ def test_an_id_stands_for_one_intent_only() -> None:
 def review(therapy: InfusionTherapy) -> list[tuple[str, str, str]]:
     program = program_of(therapy)
     limits, _ = pump_limits(therapy, FORMULARY)
-    judged = review_infusion(program, therapy, limits, ITP, FORMULARY, first_program=False)
+    judged = review_infusion(program, therapy, limits, ITP, FORMULARY, starting=())
     return [(one.rule, one.severity, one.path) for one in judged]
 
 

@@ -38,6 +38,7 @@ from device_profiles.quantities import (
     Ohms,
 )
 from safety.commands import (
+    Ask,
     ChangeAmplitude,
     MeasureImpedance,
     Override,
@@ -50,7 +51,7 @@ from safety.events import (
     Measured,
     Settled,
 )
-from safety.kernel import Ask, judge
+from safety.judgement import judge
 from safety.limits import pump_limits
 from safety.outputs import Bridge, DrugInPump, FlowStep, PatientBolusOutput
 from safety.rules_open import LIMIT_RULES, softened

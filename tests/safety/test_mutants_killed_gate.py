@@ -19,10 +19,10 @@ from device_profiles.quantities import NanoLitres
 from safety import gate as gate_module
 from safety.anchor import Anchor
 from safety.clearance import Clearance
+from safety.commands import Ask
 from safety.events import Checkpointed, Cleared, Counted, Event, Stopped
 from safety.gate import Gate
 from safety.journal import parse
-from safety.kernel import Ask
 from safety.opening import open_journal
 
 T = TypeVar("T")

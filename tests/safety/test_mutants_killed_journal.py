@@ -35,7 +35,7 @@ from device_profiles.quantities import (
 )
 from safety.anchor import SLOT_BYTES, Anchor
 from safety.checkpoint import StateFile
-from safety.commands import ProgramStimulator
+from safety.commands import Ask, ProgramStimulator
 from safety.disk import FileDisk
 from safety.events import (
     Cleared,
@@ -56,7 +56,7 @@ from safety.journal_format import (
     read_chain,
     readable,
 )
-from safety.kernel import Ask, judge
+from safety.judgement import judge
 from safety.opening import open_journal
 
 # --- gate and journal ------------------------------------------------------------------------

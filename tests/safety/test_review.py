@@ -40,7 +40,8 @@ from safety.review import (
 
 def review(therapy: InfusionTherapy, *, first_program: bool = False) -> tuple[Finding, ...]:
     limits, _ = pump_limits(therapy, FORMULARY)
-    return review_infusion(compiled(therapy), therapy, limits, ITP, FORMULARY, first_program)
+    starting = tuple(one.name for one in therapy.drugs) if first_program else ()
+    return review_infusion(compiled(therapy), therapy, limits, ITP, FORMULARY, starting)
 
 
 def test_the_example_stimulation_is_accepted_without_a_word() -> None:
@@ -56,7 +57,7 @@ def test_the_example_infusion_is_accepted_by_the_shipped_formulary_too() -> None
     shipped = load_formulary()
     limits, _ = pump_limits(MORPHINE_DAY, shipped)
     program = compiled(MORPHINE_DAY)
-    assert review_infusion(program, MORPHINE_DAY, limits, ITP, shipped, True) == ()
+    assert review_infusion(program, MORPHINE_DAY, limits, ITP, shipped, ("morphine",)) == ()
 
 
 def test_the_verdict_of_a_soft_finding_asks_for_a_reason_and_of_a_hard_one_refuses() -> None:
@@ -107,7 +108,7 @@ def test_a_finding_about_limits_is_reported_once() -> None:
 def test_limits_of_other_drugs_are_no_limits() -> None:
     other, _ = pump_limits(infusion(drug(concentration="20 mg/mL")), FORMULARY)
     program = compiled(MORPHINE_DAY)
-    findings = review_infusion(program, MORPHINE_DAY, other, ITP, FORMULARY, False)
+    findings = review_infusion(program, MORPHINE_DAY, other, ITP, FORMULARY, ())
     assert {finding.path.rpartition(".")[2] for finding in findings} == {
         "per_bolus",
         "per_hour",
@@ -130,7 +131,7 @@ def test_a_program_whose_worst_case_cannot_be_computed_is_always_refused() -> No
     ]
     limits, _ = pump_limits(MORPHINE_DAY, FORMULARY)
     for one in unbounded:
-        findings = review_infusion(one, MORPHINE_DAY, limits, ITP, FORMULARY, False)
+        findings = review_infusion(one, MORPHINE_DAY, limits, ITP, FORMULARY, ())
         assert verdict_of(findings) == "refused"
         derived_infusion(one, ITP)
 

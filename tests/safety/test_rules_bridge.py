@@ -38,7 +38,7 @@ def review(
     if bridge is not None:
         program = replace(program, bridge=bridge)
     limits, _ = pump_limits(therapy, formulary)
-    return review_infusion(program, therapy, limits, ITP, formulary, first_program=False)
+    return review_infusion(program, therapy, limits, ITP, formulary, starting=())
 
 
 def the_one(findings: tuple[Finding, ...]) -> Finding:
@@ -80,9 +80,7 @@ def test_a_bridge_from_a_mix_without_the_first_drug_is_refused() -> None:
     empty = Bridge((), (), NanoLitres(400_000))
     program = replace(program_of(replace(therapy, bridge_from=())), bridge=empty)
     limits, _ = pump_limits(therapy, FORMULARY)
-    finding = the_one(
-        review_infusion(program, therapy, limits, ITP, FORMULARY, first_program=False)
-    )
+    finding = the_one(review_infusion(program, therapy, limits, ITP, FORMULARY, starting=()))
     assert (finding.rule, finding.severity, finding.path) == ("SR-12", "hard", "bridge.from")
     assert days_to_alarm(program, ITP.accuracy).nominal_centi is not None
     assert "bridge" not in derived_infusion(program, ITP)
@@ -104,7 +102,7 @@ def test_a_bridge_that_is_not_compiled_from_the_file_is_refused() -> None:
     assert "SR-12" in [one.rule for one in review(therapy_of(NEW, "2 mg/day"), right)]
     bare = replace(program_of(therapy), bridge=None)
     limits, _ = pump_limits(therapy, FORMULARY)
-    found = review_infusion(bare, therapy, limits, ITP, FORMULARY, first_program=False)
+    found = review_infusion(bare, therapy, limits, ITP, FORMULARY, starting=())
     assert [one.rule for one in found] == ["SR-12"]
 
 
@@ -144,9 +142,7 @@ def test_every_flow_of_a_bridge_lies_on_the_pumps_steps(step_nl: int, refused: b
     therapy = therapy_of(NEW, "6 mg/day", before={"morphine": "15 mg/mL"})
     limits, _ = pump_limits(therapy, FORMULARY)
     coarse = replace(ITP, flow_step=NanoLitresPerDay(step_nl))
-    findings = review_infusion(
-        program_of(therapy), therapy, limits, coarse, FORMULARY, first_program=False
-    )
+    findings = review_infusion(program_of(therapy), therapy, limits, coarse, FORMULARY, starting=())
     assert [(one.rule, one.path) for one in findings] == [("SR-07", "basal[0].rate")] * refused
     if refused:
         assert "is 0.4 mL/day; the device delivers in whole steps of" in findings[0].message

@@ -27,9 +27,10 @@ from device_profiles.quantities import (
     NanoLitres,
 )
 from device_profiles.therapy import BasalStep, InfusionTherapy
-from safety.commands import Override, ProgramPump, PumpEvidence
+from safety.commands import Ask, Override, ProgramPump, PumpEvidence
 from safety.events import Intended, Latched, Rejected, Unverified
-from safety.kernel import Ask, Continue, judge
+from safety.judgement import judge
+from safety.kernel import Continue
 from safety.kernel import step as kernel_step
 from safety.rules_change import judge_change, step_words
 

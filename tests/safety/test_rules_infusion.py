@@ -41,18 +41,17 @@ def findings_of(
     therapy: InfusionTherapy,
     program: PumpProgram | None = None,
     formulary: Formulary = FORMULARY,
-    *,
-    first_program: bool = False,
+    starting: tuple[str, ...] = (),
 ) -> tuple[Finding, ...]:
     limits, _ = pump_limits(therapy, formulary)
     program = program or compiled(therapy)
-    return review_infusion(program, therapy, limits, ITP, formulary, first_program)
+    return review_infusion(program, therapy, limits, ITP, formulary, starting)
 
 
 def review(
-    therapy: InfusionTherapy, program: PumpProgram | None = None, *, first_program: bool = False
+    therapy: InfusionTherapy, program: PumpProgram | None = None, starting: tuple[str, ...] = ()
 ) -> list[Brief]:
-    found = findings_of(therapy, program, first_program=first_program)
+    found = findings_of(therapy, program, starting=starting)
     return [(one.rule, one.severity, one.path) for one in found]
 
 
@@ -212,7 +211,7 @@ def test_a_flow_between_the_devices_steps_is_refused() -> None:
     coarse = replace(ITP, flow_step=NanoLitresPerDay(7))
     limits, _ = pump_limits(MORPHINE_DAY, FORMULARY)
     program = compiled(MORPHINE_DAY)
-    found = review_infusion(program, MORPHINE_DAY, limits, coarse, FORMULARY, False)
+    found = review_infusion(program, MORPHINE_DAY, limits, coarse, FORMULARY, ())
     assert [one.path for one in found] == ["basal[0].rate", "basal[1].rate"]
 
 
@@ -435,14 +434,15 @@ def test_the_boluses_of_a_naive_patient_count_in_the_start() -> None:
 
 
 @pytest.mark.requirement("SR-63")
-def test_other_start_limits_hold_for_a_first_program_only() -> None:
+def test_other_start_limits_hold_for_the_start_of_their_own_drug_only() -> None:
     limits = dose_limits(None, "1 mcg", "2 mcg", "19.2 mcg")
     own = drug("ziconotide", "25 mcg/mL", limits)
     high = infusion(own, basal=(step("00:00", "2.5 mcg/day"),))
     assert review(high) == []
-    assert review(high, first_program=True) == [("SR-63", "hard", "basal[0].rate")]
+    assert review(high, starting=("ziconotide",)) == [("SR-63", "hard", "basal[0].rate")]
     exact = infusion(own, basal=(step("00:00", "2.4 mcg/day"),))
-    assert review(exact, first_program=True) == []
+    assert review(exact, starting=("ziconotide",)) == []
+    assert review(high, starting=("another drug",)) == []
 
 
 # --- a host-started bolus ---------------------------------------------------------------------

@@ -23,9 +23,9 @@ from device_profiles.diagnostics import Finding
 from device_profiles.notation import parse_concentration, parse_mass, write_duration
 from device_profiles.quantities import Milliseconds, NanoLitres, NanoLitresPerDay
 from device_profiles.therapy import BasalStep, DoseLimits
-from safety.commands import Override, Prime, ProgramPump, PumpEvidence
+from safety.commands import Ask, Override, Prime, ProgramPump, PumpEvidence
 from safety.events import Counted, Found, Intended, Latched, Rejected, Unverified
-from safety.kernel import Ask, Continue
+from safety.kernel import Continue
 from safety.kernel import step as kernel_step
 from safety.outputs import Bridge, DrugInPump, FlowStep, PrimeOutput
 from safety.rules_bridge import basal_in, bridge_words, line_volume

@@ -25,9 +25,11 @@ from kernel_bench import (
     stimulator,
 )
 
-from device_profiles.quantities import Milliseconds
+from device_profiles.notation import parse_concentration
+from device_profiles.quantities import Femtograms, Milliseconds
+from device_profiles.therapy import DoseLimits, Drug
 from safety.alarms import Alarm
-from safety.commands import Override, ProgramStimulator
+from safety.commands import Ask, Override, ProgramStimulator
 from safety.events import (
     Cleared,
     Connected,
@@ -42,7 +44,7 @@ from safety.events import (
     Stopped,
     Unverified,
 )
-from safety.kernel import Ask, Continue, step
+from safety.kernel import Continue, step
 
 LOCKOUT = MINUTE + SLACK
 SOFT = tonic(area("E3 -100, E4 +100", "8 mA", width="500 us"))
@@ -143,6 +145,72 @@ def test_a_limit_that_was_narrowed_asks_for_a_reason_and_does_not_take_the_basal
     assert {(one.rule, one.severity) for one in answer.findings} == {("SR-05", "soft")}
     reason = Override(("SR-05",), "clinician", "weaning over a week")
     assert rules(story.ask(tight.command, reason)) == []
+
+
+TITRATED = Drug(
+    "ziconotide",
+    parse_concentration("25 mcg/mL"),
+    None,
+    DoseLimits(*(Femtograms(n * 10**9) for n in (1, 5, 10, 19))),
+)
+BESIDE = Drug(
+    "morphine", parse_concentration("1 mg/mL"), "opioid-tolerant", limits_nl(*[900_000] * 4)
+)
+STARTED, TITRATED_UP = (pump_case(((0, flow),), drugs=(TITRATED,)) for flow in (80_000, 160_000))
+WIDER = Override(("SR-06",), "clinician", "titrated", "pharmacist")
+
+
+def titrated() -> Story:
+    """A pump whose ziconotide has gone above what any start may have."""
+    story = programmed(STARTED)
+    story.now = 2 * DAY
+    story.do(TITRATED_UP.command, WIDER)
+    return story
+
+
+@pytest.mark.requirement("SR-63")
+def test_a_second_drug_starts_without_the_first_one_starting_again() -> None:
+    both = pump_case(((0, 160_000),), drugs=(TITRATED, BESIDE))
+    added = Override(("SR-06", "SR-12"), "clinician", "morphine is added", "pharmacist")
+    assert rules(titrated().ask(both.command, added)) == []
+    back = titrated()
+    back.do(pump_case(((0, 80_000),), drugs=(BESIDE,)).command, added)
+    assert "SR-63" in rules(back.ask(TITRATED_UP.command, added)), "it was away in between"
+
+
+@pytest.mark.requirement("SR-25")
+@pytest.mark.requirement("SR-63")
+def test_what_one_patient_is_used_to_is_a_start_for_the_next() -> None:
+    story = titrated()
+    less = pump_case(((0, 159_999),), drugs=(TITRATED,))
+    more = pump_case(((0, 160_001),), drugs=(TITRATED,))
+    both = Override(("SR-06", "SR-25"), "clinician", "the pump was moved", "pharmacist")
+    assert rules(story.ask(more.command, both)) == []
+    story.settle(story.ids, "refused")
+    story.patient = "BENCH-013"
+    assert rules(story.ask(more.command, both)) == ["SR-63"]
+    assert rules(story.ask(less.command)) == [], "to go on is never refused"
+
+
+@pytest.mark.requirement("SR-25")
+@pytest.mark.requirement("SR-62")
+def test_to_go_on_under_another_patients_file_does_not_make_it_that_patients_pump() -> None:
+    story = programmed(BASE)
+    story.patient = "BENCH-013"
+    story.do(BASE.command)
+    assert story.state.patient == "BENCH-012"
+    higher = pump_case(((0, 6 * HOURLY + 1),))
+    assert "SR-25" in rules(story.ask(higher.command))
+
+
+@pytest.mark.requirement("SR-25")
+def test_who_the_patient_is_was_asked_once_and_keeps_no_bolus_back_the_next_day() -> None:
+    story = programmed(BASE)
+    story.patient = "BENCH-013"
+    moved = Override(("SR-06", "SR-25"), "clinician", "the pump was moved", "pharmacist")
+    story.do(pump_case(((0, 6 * HOURLY + 1),)).command, moved)
+    story.now = 2 * DAY
+    assert rules(story.ask(bolus_nl(1))) == []
 
 
 @pytest.mark.requirement("SR-63")

@@ -150,4 +150,10 @@ def test_a_refusal_says_so_when_no_wait_makes_room() -> None:
     assert isinstance(refused, Rejected)
     (finding,) = [one for one in refused.findings if one.rule == "SR-14"]
     assert finding.hint is not None
-    assert finding.hint.startswith("no earlier bolus makes room by leaving: lower the dose")
+    assert finding.hint.startswith("no earlier boluses make room by leaving: lower the dose")
+
+
+def test_what_a_prime_pushed_out_is_not_called_a_bolus() -> None:
+    doses = (held(1, 0, 2_000), replace(held(2, 0, 1_000), what="prime"))
+    assert accounts(doses, 500, 1)["1 hour"].earlier_doses == "earlier boluses and primes"
+    assert accounts(doses[1:], 500, 1)["1 hour"].earlier_doses == "earlier primes"

@@ -41,7 +41,7 @@ from device_profiles.quantities import (
     NanoLitresPerDay,
 )
 from device_profiles.therapy import DoseLimits, Drug
-from safety import fold, kernel, rules_windows
+from safety import fold, judgement, kernel, rules_windows
 from safety.commands import GiveBolus, Instant
 from safety.dose import worst_case_over
 from safety.doubt import Reservation
@@ -373,7 +373,7 @@ def test_no_window_can_hold_more_than_its_limit_while_the_basal_rises_and_falls(
 def test_the_window_rule_holds_alone_where_doubt_blocks_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kernel, "judge_unsettled", lambda unsettled: [])
+    monkeypatch.setattr(judgement, "judge_unsettled", lambda unsettled: [])
     assert refuted("boluses", 400) is None
 
 
@@ -465,6 +465,11 @@ Twin = Callable[[pytest.MonkeyPatch], None]
 
 def _patched(target: object, name: str, value: object) -> Twin:
     return lambda monkeypatch: monkeypatch.setattr(target, name, value)
+
+
+def _slack_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (kernel, judgement):
+        monkeypatch.setattr(module, "delivery_slack", no_slack)
 
 
 def open_edge(self: Reservation, window: int, now: Instant) -> bool:
@@ -560,7 +565,7 @@ def success_starts_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(fold, "intended", intended)
     monkeypatch.setattr(fold, "settled", settled)
-    monkeypatch.setattr(kernel, "judge_unsettled", lambda unsettled: [])
+    monkeypatch.setattr(judgement, "judge_unsettled", lambda unsettled: [])
 
 
 def lax_and_overwritten(state: State, event: Intended) -> State:
@@ -617,12 +622,12 @@ def one_nanolitre_more(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def basal_changes_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program change that looks at no earlier bolus."""
-    monkeypatch.setattr(kernel, "judge_pump_windows", lambda *rest: [])
+    monkeypatch.setattr(judgement, "judge_pump_windows", lambda *rest: [])
 
 
 TWINS: dict[str, tuple[Windows, Twin]] = {
     "> for >= at the edge": ("boluses", _patched(Reservation, "reaches_into", open_edge)),
-    "slack forgotten": ("boluses", _patched(kernel, "delivery_slack", no_slack)),
+    "slack forgotten": ("boluses", _slack_forgotten),
     "slack given back": ("boluses", _patched(Reservation, "reaches_into", edge_of_the_asking)),
     "fixed hours": ("boluses", _patched(Reservation, "reaches_into", fixed_hours)),
     "counted by its beginning": ("boluses", begin_is_end),
@@ -639,12 +644,12 @@ TWINS: dict[str, tuple[Windows, Twin]] = {
     "first drug only": ("boluses", _patched(rules_windows, "_judge_windows", first_drug_only)),
     "no hour": ("boluses", one_window("per_day")),
     "only the hour": ("boluses", one_window("per_hour")),
-    "held for an hour": ("boluses", _patched(kernel, "reservations_at", _held_for_an_hour)),
+    "held for an hour": ("boluses", _patched(judgement, "reservations_at", _held_for_an_hour)),
     "one nanolitre more": ("boluses", one_nanolitre_more),
     "changes see no bolus": ("rising basal", basal_changes_unseen),
     "replaced program forgotten": (
         "any basal",
-        _patched(kernel, "programs_in_window", only_the_newest),
+        _patched(judgement, "programs_in_window", only_the_newest),
     ),
     "largest, not the envelope": (
         "any basal",
