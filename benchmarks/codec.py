@@ -17,6 +17,7 @@ TARGET = 3.0
 
 CATALOGUE = Catalogue(MESSAGES)
 STATUS = StimulatorStatus(
+    serial="SCS-0001",
     clock=1_767_225_600_000,
     boot=3,
     state="on",

@@ -19,10 +19,12 @@ from firmware_bridge.protocol.messages import (
     Envelope,
     Handshake,
     Identify,
+    Identity,
     Message,
     MessageError,
     Refused,
     Reply,
+    SaysWho,
     Stop,
 )
 from firmware_bridge.protocol.seal import (
@@ -72,6 +74,17 @@ class LinkCounts:
     replayed: int = 0
 
 
+class AnotherDevice(DeviceFault):
+    """Another device answers than the one this conversation is with: a plug was moved (SR-25)."""
+
+    def __init__(self, url: str, known: str, answers: str) -> None:
+        super().__init__(
+            f"{url}: {answers} answers where {known} was: the plug has been moved, or the boards "
+            "were changed. Nothing of what it said was believed. Look at the cables, then connect "
+            "again"
+        )
+
+
 class Waiting(NamedTuple):
     """Somebody who waits for a reply, and the line that sealed the request."""
 
@@ -100,6 +113,7 @@ class Exchange:
         self._catalogue = catalogue
         self._draw = draw
         self._seal = HostSeal(key, draw) if key is not None else None
+        self._identity: Identity | None = None
         self._session = 0
         self._sequence = 0
         self._pace = Pace(link)
@@ -159,8 +173,9 @@ class Exchange:
         *,
         again: bool = False,
     ) -> Reply | None:
-        """Writes one frame once and at once; its reply, or ``None`` on silence. Raises LinkLost.
+        """Writes one frame once and at once; its reply, or ``None`` on silence.
 
+        Raises LinkLost; AnotherDevice when not the device that was identified says the reply.
         Whoever is not urgent has waited for its turn just before.
         ``last_look`` is shown what the very frame about to leave says, once more unsealed.
         """
@@ -266,13 +281,27 @@ class Exchange:
             self._settle_waiting(waiting, message, is_ours=envelope.session == due)
 
     def _settle_waiting(self, waiting: Waiting, reply: Reply, *, is_ours: bool) -> None:
-        if is_ours:
-            self.counts.received += 1
-            if waiting.sequence == self._sequence:
-                self._pace.answered()
-            waiting.reply.set_result(reply)
-        else:
+        if not is_ours:
             self.counts.alien += 1
+            return
+        self.counts.received += 1
+        if waiting.sequence == self._sequence:
+            self._pace.answered()
+        if (other := self._another(reply)) is not None:
+            waiting.reply.set_exception(other)
+        else:
+            waiting.reply.set_result(reply)
+
+    def _another(self, reply: Reply) -> AnotherDevice | None:
+        """SR-25: why a reply is not believed: another device says it than the one identified.
+
+        Protects from a moved plug: a stranger's word that settles an id, confirms a stop or shows
+        a state. Harm: none of the three until the plug is back. Way out: connect again.
+        """
+        known = self._identity
+        if known is None or not isinstance(reply, SaysWho) or reply.serial == known.serial:
+            return None
+        return AnotherDevice(self.url, known.serial, reply.serial)
 
     def lost(self, error: LinkError) -> None:
         """Learns that the link is gone."""
@@ -294,8 +323,9 @@ class Exchange:
         asked = type(request).__name__
         if is_forgotten(reply):
             raise DeviceFault(
-                f"{self.url}: the device no longer knows this conversation: it has restarted, or "
-                "another program has opened one. Connect again; its program is read back first"
+                f"{self.url}: the device no longer knows this conversation: it has restarted, "
+                "another program has opened one, or the plug has been moved to another device. "
+                "Connect again; its program is read back first"
             )
         if isinstance(reply, Refused):
             remedy = REMEDIES.get(reply.code, "")

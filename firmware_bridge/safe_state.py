@@ -17,12 +17,23 @@ def shows_safe_state(sample: Sample, depth: StopDepth) -> bool:
     return sample.safe and not (depth == "flow" and sample.delivering)
 
 
+def why_unconfirmed(error: Uncertain) -> str:
+    """Why a stop that `bring_to_safe_state` gave up could not be confirmed, for an alarm's text."""
+    cause = error.__cause__
+    if isinstance(cause, DeviceFault):
+        return str(cause)
+    if isinstance(cause, LinkError):
+        return "its line is silent or gone"
+    return "it does not show its safe state"
+
+
 async def bring_to_safe_state(
     session: Session, sample_of: Callable[[Reply], Sample], depth: StopDepth
 ) -> Sample:
     """SR-31, SR-32: sends a stop and asks until the device's status shows its safe state.
 
-    Needs no configuration, no journal and no opened session. Raises Uncertain.
+    Needs no configuration, no journal and no opened session. Raises Uncertain, also when another
+    device than the one that was identified answers: it may go on while a stranger shows "safe".
     """
     session.end_live()
     try:

@@ -17,7 +17,7 @@ from device_profiles.errors import DeviceFault, LinkError, LinkLost
 from device_profiles.errors import Refused as RefusedBySafety
 from firmware_bridge.driver import Driver, Procedure, Step
 from firmware_bridge.exchange import REPLY_TIMEOUT as REPLY_TIMEOUT
-from firmware_bridge.exchange import Exchange, R, is_forgotten
+from firmware_bridge.exchange import AnotherDevice, Exchange, R, is_forgotten
 from firmware_bridge.exchange import LinkCounts as LinkCounts
 from firmware_bridge.host_seal import Draw, HostSeal, NotProved
 from firmware_bridge.links.base import Link
@@ -77,7 +77,6 @@ class Session(Exchange):
     ) -> None:
         super().__init__(link, catalogue, key, draw)
         self._new_session = new_session
-        self._identity: Identity | None = None
         self._opening = asyncio.Lock()
         self._therapy_turn = asyncio.Lock()
         self._live: Clearance | None = None
@@ -124,16 +123,15 @@ class Session(Exchange):
     async def open(self) -> None:
         """Opens a session: frames of earlier conversations are refused from here on.
 
-        On a line on which one was open before, the device is asked who it is once more (SR-25): a
-        plug may have been moved meanwhile. Raises DeviceFault when another one answers, or one
-        that does not prove that it holds the key.
+        On a line on which one was open before, the device is asked who it is once more: it may
+        have got other firmware meanwhile. Raises DeviceFault when another one answers, one that
+        is not as it was, or one that does not prove that it holds the key.
         """
         async with self._opening:
             if self._seal is None:
                 if self._session:
                     await self._identify_again()
-                fresh = self._new_session()
-                await self._ask(Open(fresh), Opened)
+                fresh = await self._open_unsealed()
             else:
                 self._seal.line = await self._shake_hands(self._seal)
                 self._seal.watch = None
@@ -141,19 +139,44 @@ class Session(Exchange):
             # Not sooner: a lowering that overtakes it has to carry the number the device knows.
             self._session = fresh
 
+    async def _open_unsealed(self) -> int:
+        """Opens an unsealed session; its number, which no other device can have heard.
+
+        Each `Open` has a number of its own, a repeated one too: a device that was at the end of
+        the line for a moment may have taken the one before, and its reply was lost.
+        """
+        for _ in range(ATTEMPTS):
+            await self._pace.turn(Turn.QUERY)
+            asked = Open(self._new_session())
+            reply = await self._exchange(asked)
+            if reply is not None:
+                self._checked(asked, reply, Opened)
+                return asked.session
+        raise self._silence(asked)
+
     async def _identify_again(self) -> None:
-        """Raises DeviceFault unless the device is the one that answered at first."""
+        """SR-25: raises DeviceFault unless the device is all that it said at first.
+
+        Only its starts may be more. What was judged for one firmware is not sent to another.
+        """
         known, again = self._identity, await self._ask(Identify(), Identity)
-        if known is not None and again.serial != known.serial:
+        assert known is not None
+        if again.serial != known.serial:
+            raise AnotherDevice(self.url, known.serial, again.serial)
+        changed = [
+            f"{name} {getattr(again, name)} where it was {getattr(known, name)}"
+            for name in ("family", "model", "firmware", "calibration", "simulated", "speed")
+            if getattr(again, name) != getattr(known, name)
+        ]
+        if changed:
             raise DeviceFault(
-                f"{self.url}: {again.serial} answers where {known.serial} was: nothing more "
-                "was sent but the question who it is; connect again"
+                f"{self.url}: {known.serial} is not as it was: {'; '.join(changed)}. Nothing was "
+                "sent but the question who it is (SR-25); connect again"
             )
-        self._identity = again
 
     async def _shake_hands(self, seal: HostSeal) -> SealedLine:
         """Both ends prove that they hold the key; raises DeviceFault."""
-        if self._session or self._identity is None:
+        if self._session:
             await self._identify_again()
         assert self._identity is not None
         asked = seal.ask(self._new_session())
@@ -308,7 +331,7 @@ class Session(Exchange):
                 step.request,
                 last_look=lambda body: self._last_look(body, intent_id, judged, driver),
             )
-        except LinkLost as error:
+        except (LinkLost, AnotherDevice) as error:
             if step.prepares is not None:
                 evidence = f"{error} Nothing but staging had been sent."
                 return Result("refused", evidence, error=error)

@@ -24,7 +24,7 @@ from pydantic import ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 DIGEST_BYTES = 16
 REPLY = 0x80
 """A reply's kind is its request's kind with this bit set, unless the table says otherwise."""
@@ -106,6 +106,16 @@ class Reply(Message):
     """What a device answers."""
 
 
+@message
+class SaysWho(Reply):
+    """A reply that is believed of one device only: ``serial`` is the number of who says it.
+
+    Whatever opens a session, settles an id or shows a state: a plug may have been moved meanwhile.
+    """
+
+    serial: ShortText
+
+
 # --- identification --------------------------------------------------------------------------
 
 
@@ -146,7 +156,7 @@ class Open(Handshake):
 
 
 @message
-class Opened(Reply):
+class Opened(SaysWho):
     """The session is open; what was staged before is gone."""
 
     KIND: ClassVar[int] = 0x82
@@ -261,7 +271,7 @@ OutcomeState = Literal["unknown", "refused", "executed", "running", "interrupted
 
 
 @message
-class OutcomeOf(Reply):
+class OutcomeOf(SaysWho):
     """What became of an id.
 
     ``unknown``: this device never acted on it. ``refused``: it did nothing. ``executed``: done,
@@ -294,7 +304,7 @@ class Stop(DeEscalation):
 
 
 @message
-class Stopped(Reply):
+class Stopped(SaysWho):
     """The stop is under way; the status shows when the safe state is reached."""
 
     KIND: ClassVar[int] = 0x87

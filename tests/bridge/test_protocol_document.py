@@ -195,7 +195,7 @@ def test_the_handshake_of_the_document_is_computed_here_from_the_standards_alone
     for end in ("host", "device"):
         assert hmac.digest(key, raw(f"{end} transcript"), "sha256") == raw(f"{end} proof")
         label, about, session, ours, theirs = cbor2.loads(raw(f"{end} transcript"))
-        assert label == f"neuraxis 2 proof of the {end}"
+        assert label == f"neuraxis 3 proof of the {end}"
         identity = from_diagnostic(values["identity"])
         assert about == [value for name, value in identity.items() if name != "boot"]
         assert (session, ours + theirs) == (int(values["session"]), salt)

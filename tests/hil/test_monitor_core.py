@@ -85,6 +85,7 @@ class Watched:
 
 def status(**changes: object) -> PumpStatus:
     fields: dict[str, object] = {
+        "serial": IDENTITY.serial,
         "clock": 1,
         "boot": 1,
         "state": "running",
@@ -103,7 +104,8 @@ def status(**changes: object) -> PumpStatus:
 
 def shows(*amplitudes: int, slot: int = 0, boot: int = 1) -> StimulatorStatus:
     state = "on" if any(amplitudes) else "off"
-    return StimulatorStatus(1, boot, state, slot, list(amplitudes), bytes(16), 0, 3_900, 0, [])  # type: ignore[arg-type]
+    shown = list(amplitudes)
+    return StimulatorStatus("SCS-7", 1, boot, state, slot, shown, bytes(16), 0, 3_900, 0, [])  # type: ignore[arg-type]
 
 
 # --- frames --------------------------------------------------------------------------------------

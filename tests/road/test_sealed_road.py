@@ -283,7 +283,7 @@ async def test_a_stop_that_a_forger_confirms_is_not_confirmed() -> None:
         def forge(body: bytes) -> bytes | None:
             request = plain(body)
             if isinstance(request, Stop):
-                those[-1].answer(body, Stopped())
+                those[-1].answer(body, Stopped("ITP-0001"))
             elif isinstance(request, AskStatus):
                 those[-1].answer(body, safe)
             else:

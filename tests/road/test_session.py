@@ -242,7 +242,7 @@ async def test_an_answer_about_another_id_settles_nothing() -> None:
         def mixed_up(request: Message) -> None:
             if isinstance(request, AskOutcome):
                 session, sequence, _ = link.sent[-1]
-                link.says(session, sequence, OutcomeOf(request.id + 1, "unknown", 0))
+                link.says(session, sequence, OutcomeOf("ITP-0001", request.id + 1, "unknown", 0))
 
         link.swallow = lambda request: isinstance(request, AskOutcome)
         link.after_write = mixed_up
@@ -819,7 +819,7 @@ class Scripted(Link):
 def who(**other: Any) -> Callable[[Envelope], Reply | None]:
     """A device that says who it is, opens sessions, and nothing else."""
     values: dict[str, Any] = {
-        "protocol": 2, "family": "scs", "model": "scs-16", "serial": "S-1", "firmware": "1.0.0",
+        "protocol": 3, "family": "scs", "model": "scs-16", "serial": "S-1", "firmware": "1.0.0",
         "calibration": "c", "simulated": True, "speed": 1, "boot": 1,
     }  # fmt: skip
 
@@ -828,7 +828,7 @@ def who(**other: Any) -> Callable[[Envelope], Reply | None]:
             case Identify():
                 return Identity(**{**values, **other})
             case Open():
-                return Opened()
+                return Opened("S-1")
         return None
 
     return answer
@@ -840,7 +840,7 @@ def who(**other: Any) -> Callable[[Envelope], Reply | None]:
 @pytest.mark.parametrize(
     ("identity", "serial", "error", "words"),
     [
-        ({"protocol": 1}, None, DeviceFault, "speaks protocol 1, this host speaks 2"),
+        ({"protocol": 1}, None, DeviceFault, "speaks protocol 1, this host speaks 3"),
         ({"family": "drg"}, None, DeviceFault, "of the family 'drg'"),
         ({"serial": "S-2"}, "S-1", Refused, "S-2 answers, and S-1 was asked for"),
         ({"model": "itp-20"}, None, DeviceFault, "of a pump's model"),

@@ -232,7 +232,7 @@ async def test_a_new_client_takes_the_place_of_the_old_one() -> None:
         async with asyncio.timeout(10):
             with contextlib.suppress(ConnectionError):
                 assert await first_reader.read() == b""
-        assert await ask(reader, writer, Stop("hold")) == Stopped()
+        assert await ask(reader, writer, Stop("hold")) == Stopped("SCS-0001")
         first_writer.close()
         writer.close()
         simulator.process.send_signal(signal.SIGTERM)

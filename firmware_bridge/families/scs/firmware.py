@@ -130,6 +130,7 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
         body = self.body
         lease = 0 if self._lease_end is None else self._lease_end - body.t_ms
         return wire.StimulatorStatus(
+            serial=self.identity.serial,
             clock=self.clock_ms,
             boot=self.memory.boot,
             state=body.state,
