@@ -162,6 +162,8 @@ class Storm:
         if tasks:
             await asyncio.wait(tasks)
         if host.controller is not None:
+            for kind, number in host.controller.session.counts.dropped.items():
+                self.record.reached[f"dropped by the host: {kind}"] += number
             with suppress(NeuraxisError, OSError):
                 await host.controller.close()
         await host.link.close()

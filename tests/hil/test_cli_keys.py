@@ -156,6 +156,7 @@ def test_a_board_in_bring_up_is_spoken_to_unsealed_only_when_asked(tmp_path: Pat
         assert asked.code == 0, asked.said
         assert "UNSEALED" in asked.err
         assert "UNSEALED" in asked.out
+        assert "dropped frames           none" in asked.out
         answer = cli("status", "--device", f"{url}?unsealed=yes", "--format", "json")
         assert answer.json["sealed"] is False
         planned = cli("plan", INFUSION, "--device", f"{url}?unsealed=yes")

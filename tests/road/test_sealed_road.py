@@ -404,7 +404,7 @@ async def test_an_unsealed_reply_confirms_nothing_and_is_told_of() -> None:
         assert bench.intents()[1_002] == "refused"
         assert controller.session.counts.forged == 2
         those[-1].to_device = lambda _: None
-        assert "Dropped: 2 frames that the device has not sealed" in str(
+        assert "Dropped since this host connected: 2 forged" in str(
             await failure(controller.sample())
         )
 

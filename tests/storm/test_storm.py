@@ -271,10 +271,25 @@ def test_the_command_replays_a_plan_and_refuses_a_bad_one(tmp_path: Path) -> Non
     assert "plan.yaml:4: acts is a list" in bad.stderr
 
 
+WITH_A_BUG = """
+import sys
+from hil.cli import main
+from tests.storm.planted_road import ROAD_BUGS, planted
+with planted(ROAD_BUGS["any device's word counts"]):
+    main()
+"""
+
+
 @pytest.mark.real_clock
 def test_a_failure_prints_the_command_that_replays_it(tmp_path: Path) -> None:
     known = KNOWN / "plug-moved-while-opening.yaml"
-    done = run_command("--plan", str(known), folder=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_A_BUG, "storm", "--plan", str(known)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
     assert f"again: neuraxis storm --plan {known}" in done.stdout
 
