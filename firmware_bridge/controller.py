@@ -56,6 +56,8 @@ class Plan:
     digest: str
     made: Milliseconds
     expires: Milliseconds
+    sealed: bool
+    """Whether the device has proved who it is and what it holds."""
     notes: tuple[str, ...] = ()
     """What a person should read beside old and new."""
 
@@ -103,6 +105,7 @@ class Controller(KnownDevice, Generic[P, C]):
             plan_digest(content, made),
             made,
             Milliseconds(made + PLAN_LIFE),
+            self.session.sealed,
             self.notes_of(command),
         )
 

@@ -27,6 +27,29 @@ def why_unconfirmed(error: Uncertain) -> str:
     return "it does not show its safe state"
 
 
+async def prove_safe_state(
+    session: Session, sample_of: Callable[[Reply], Sample], depth: StopDepth
+) -> Sample:
+    """Looks once more, in a sealed session, after `bring_to_safe_state` without one.
+
+    What confirmed the stop came unsealed: anybody on the line could have said it. Raises Uncertain.
+    """
+    try:
+        await session.open()
+        sample = sample_of(await session.query(AskStatus(), Reply))
+    except (LinkError, DeviceFault) as error:
+        raise Uncertain(
+            "the stop was sent and answered, but could not be confirmed by a status that proves "
+            f"who it is from: {error}"
+        ) from error
+    if not shows_safe_state(sample, depth):
+        raise Uncertain(
+            "the device seemed to have stopped, but its sealed status says that it is "
+            f"{sample.state}: somebody is on the line"
+        )
+    return sample
+
+
 async def bring_to_safe_state(
     session: Session, sample_of: Callable[[Reply], Sample], depth: StopDepth
 ) -> Sample:
