@@ -7,8 +7,15 @@ import cbor2
 
 from benchmarks.harness import Row, interleave, mean, percentile
 from firmware_bridge.families.scs.wire import MESSAGES, StimulatorStatus
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
-from firmware_bridge.protocol.messages import PROTOCOL_VERSION, Catalogue, Envelope, Identity
+from firmware_bridge.protocol.messages import (
+    PROTOCOL_VERSION,
+    Identity,
+)
 from firmware_bridge.protocol.seal import DeviceKey, Handshake
 
 ROUNDS = 200

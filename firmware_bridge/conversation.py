@@ -14,10 +14,12 @@ from firmware_bridge.host_seal import Draw, HostSeal, NotProved
 from firmware_bridge.line_words import AnotherDevice, is_forgotten
 from firmware_bridge.links.base import Link
 from firmware_bridge.pace import Turn
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+)
 from firmware_bridge.protocol.messages import (
     PROTOCOL_VERSION,
     AskStatus,
-    Catalogue,
     Challenged,
     Identify,
     Identity,

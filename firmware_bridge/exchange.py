@@ -14,11 +14,13 @@ from firmware_bridge.line_words import AnotherDevice, fault_of, is_forgotten, si
 from firmware_bridge.link_counts import RECENT_KEPT, LinkCounts
 from firmware_bridge.links.base import Link
 from firmware_bridge.pace import Pace
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, decode_frame, encode_frame
 from firmware_bridge.protocol.messages import (
     AskStatus,
-    Catalogue,
-    Envelope,
     Handshake,
     Identify,
     Identity,

@@ -23,9 +23,11 @@ from firmware_bridge.host_seal import Draw
 from firmware_bridge.line_words import AnotherDevice, is_forgotten
 from firmware_bridge.links.base import Link
 from firmware_bridge.pace import Turn
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+)
 from firmware_bridge.protocol.messages import (
     AskOutcome,
-    Catalogue,
     DeEscalation,
     Identity,
     MessageError,

@@ -21,11 +21,13 @@ from firmware_bridge.families.itp import wire as itp
 from firmware_bridge.families.itp.driver import PumpDriver
 from firmware_bridge.families.scs import wire as scs
 from firmware_bridge.families.scs.driver import StimulatorDriver
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder
 from firmware_bridge.protocol.messages import (
-    Catalogue,
     Commit,
-    Envelope,
     MessageError,
     Open,
     ProgramRead,

@@ -21,6 +21,9 @@ from firmware_bridge.families.body import Body, Stored
 from firmware_bridge.families.conversation import Conversation
 from firmware_bridge.families.conversation import Refusal as Refusal
 from firmware_bridge.protocol.blob import digest_of
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+)
 from firmware_bridge.protocol.messages import (
     PROTOCOL_VERSION,
     AskEvent,
@@ -28,7 +31,6 @@ from firmware_bridge.protocol.messages import (
     AskStatus,
     Commit,
     Done,
-    Envelope,
     ErrorCode,
     Identify,
     Identity,

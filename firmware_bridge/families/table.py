@@ -15,7 +15,14 @@ from firmware_bridge.families.scs import wire as scs
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.scs.driver import StimulatorDriver, stimulator_sample
 from firmware_bridge.links.base import Link
-from firmware_bridge.protocol.messages import Catalogue, Identity, Reply, StopDepth
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+)
+from firmware_bridge.protocol.messages import (
+    Identity,
+    Reply,
+    StopDepth,
+)
 from firmware_bridge.safe_state import (
     bring_to_safe_state,
     shows_safe_state,

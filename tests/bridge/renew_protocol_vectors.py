@@ -11,12 +11,14 @@ from protocol_document import PATH, Block, blocks, from_diagnostic
 
 from firmware_bridge.families.itp import wire as itp
 from firmware_bridge.families.scs import wire as scs
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import encode_frame
 from firmware_bridge.protocol.messages import (
     COMMON_MESSAGES,
-    Catalogue,
     Challenged,
-    Envelope,
     Handshake,
     Identify,
     Identity,

@@ -30,13 +30,15 @@ from renew_protocol_vectors import (
 from firmware_bridge.families.itp import wire as itp
 from firmware_bridge.families.scs import wire as scs
 from firmware_bridge.protocol.blob import ProgramRecord, decode_program, digest_of, encode_program
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, decode_frame, encode_frame
 from firmware_bridge.protocol.messages import (
     COMMON_MESSAGES,
     PROTOCOL_VERSION,
-    Catalogue,
     DeEscalation,
-    Envelope,
     ErrorCode,
     Handshake,
     Message,

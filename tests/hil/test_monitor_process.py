@@ -416,8 +416,10 @@ def _hello(folder: Path, door: Path) -> bytes:
 
 def _forged_bolus() -> bytes:
     from firmware_bridge.families.itp.wire import Bolus
+    from firmware_bridge.protocol.catalogue import (
+        Envelope,
+    )
     from firmware_bridge.protocol.frames import encode_frame
-    from firmware_bridge.protocol.messages import Envelope
     from hil.monitor_core import CATALOGUE
 
     data = encode_frame(CATALOGUE.encode(Envelope(7, 1, Bolus(5, 100_000, 60_000))))

@@ -8,11 +8,13 @@ from road_bench import both_lines as both_lines
 
 from firmware_bridge.families.table import CATALOGUE, AnyController
 from firmware_bridge.link_counts import RECENT_KEPT
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+)
 from firmware_bridge.protocol.frames import encode_frame
 from firmware_bridge.protocol.messages import (
     AskEvent,
     AskStatus,
-    Envelope,
     LoggedEvent,
     Read,
     Stop,

@@ -26,13 +26,16 @@ from firmware_bridge.families.itp.wire import Bolus
 from firmware_bridge.families.scs.wire import Renew
 from firmware_bridge.families.table import CATALOGUE, connect, stop_at_once
 from firmware_bridge.links.base import Link, Receiver
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+    SealedEnvelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
     AskStatus,
     Challenged,
     Commit,
     Done,
-    Envelope,
     Identify,
     Identity,
     Message,
@@ -41,7 +44,6 @@ from firmware_bridge.protocol.messages import (
     Read,
     Refused,
     Reply,
-    SealedEnvelope,
     Stage,
     Stop,
     Stopped,

@@ -39,14 +39,16 @@ from firmware_bridge.families.scs.wire import (
 from firmware_bridge.families.table import CATALOGUE, AnyController, connect
 from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.protocol.blob import digest_of
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.messages import (
     AskEvent,
     AskOutcome,
     AskStatus,
-    Catalogue,
     Commit,
     Done,
-    Envelope,
     Identify,
     Identity,
     LoggedEvent,

@@ -17,12 +17,14 @@ from device_profiles.errors import LinkError, LinkLost, UsageError
 from firmware_bridge.clock import RealClock, VirtualClock, VirtualLoop
 from firmware_bridge.families.scs.wire import Measure, Start
 from firmware_bridge.protocol.blob import digest_of, encode_program
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
     AskStatus,
     Commit,
     Done,
-    Envelope,
     Identify,
     Identity,
     Message,

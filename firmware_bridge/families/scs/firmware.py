@@ -30,9 +30,11 @@ from firmware_bridge.families.firmware import (
 from firmware_bridge.families.scs import factory, wire
 from firmware_bridge.families.scs.body import METER_MAX_OHMS, StimulatorBody
 from firmware_bridge.protocol.blob import decode_program, digest_of, encode_program
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+)
 from firmware_bridge.protocol.messages import (
     Done,
-    Envelope,
     Message,
     OutcomeState,
     Reply,
