@@ -7,8 +7,15 @@ import cbor2
 
 from benchmarks.harness import Row, interleave, mean, percentile
 from firmware_bridge.families.scs.wire import MESSAGES, StimulatorStatus
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
-from firmware_bridge.protocol.messages import PROTOCOL_VERSION, Catalogue, Envelope, Identity
+from firmware_bridge.protocol.messages import (
+    PROTOCOL_VERSION,
+    Identity,
+)
 from firmware_bridge.protocol.seal import DeviceKey, Handshake
 
 ROUNDS = 200
@@ -17,6 +24,7 @@ TARGET = 3.0
 
 CATALOGUE = Catalogue(MESSAGES)
 STATUS = StimulatorStatus(
+    serial="SCS-0001",
     clock=1_767_225_600_000,
     boot=3,
     state="on",

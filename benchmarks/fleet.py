@@ -18,8 +18,15 @@ from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.links.factory import open_link
 from firmware_bridge.links.url import parse_url
 from firmware_bridge.pace import BITS_PER_BYTE
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+)
 from firmware_bridge.protocol.frames import encode_frame
-from firmware_bridge.protocol.messages import AskStatus, Envelope, Reply, Stop
+from firmware_bridge.protocol.messages import (
+    AskStatus,
+    Reply,
+    Stop,
+)
 from firmware_bridge.session import Session
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import machine_kind

@@ -207,7 +207,7 @@ def life() -> Iterator[Event]:
 def connected(slow: int) -> Connected:
     """A host took charge."""
     now = instant(slow)
-    return Connected(now, IDENTITY, 1, True, now.wall)
+    return Connected(now, IDENTITY, 1, True, now.wall, True)
 
 
 def instant(slow: int) -> Instant:

@@ -20,7 +20,7 @@ from firmware_bridge.protocol.messages import (
     Identity,
     StopDepth,
 )
-from firmware_bridge.safe_state import bring_to_safe_state
+from firmware_bridge.safe_state import bring_to_safe_state, why_unconfirmed
 from firmware_bridge.session import Result, Session
 from firmware_bridge.settings import Settings
 from safety.alarms import Alarm, is_news
@@ -55,6 +55,8 @@ class Plan:
     digest: str
     made: Milliseconds
     expires: Milliseconds
+    sealed: bool
+    """Whether the device has proved who it is and what it holds."""
     notes: tuple[str, ...] = ()
     """What a person should read beside old and new."""
 
@@ -102,6 +104,7 @@ class Controller(KnownDevice, Generic[P, C]):
             plan_digest(content, made),
             made,
             Milliseconds(made + PLAN_LIFE),
+            self.session.sealed,
             self.notes_of(command),
         )
 
@@ -225,20 +228,21 @@ class Controller(KnownDevice, Generic[P, C]):
         try:
             sample = await bring_to_safe_state(self.session, self._driver.sample, depth)
         except Uncertain as error:
-            await self.note_stop(depth, confirmed=False)
+            await self.note_stop(depth, why_unconfirmed(error))
             alone = f" {self.by_itself}" if isinstance(error.__cause__, LinkError) else ""
             raise Uncertain(f"{error}{alone}") from error
         await self._take_in(sample, asked_for=True)
-        await self.note_stop(depth, confirmed=True)
+        await self.note_stop(depth)
         return sample
 
     by_itself = ""
     """What the device does by itself when its host is gone, in a sentence."""
 
-    async def note_stop(self, depth: StopDepth, *, confirmed: bool) -> None:
-        """Records a stop; one that is not confirmed is an alarm until one is."""
+    async def note_stop(self, depth: StopDepth, doubt: str | None = None) -> None:
+        """Records a stop; one that is not confirmed, with a ``doubt``, is an alarm until one is."""
+        confirmed = doubt is None
         await self.gate.tell(StoppedEvent(self.now(), depth, confirmed))
-        text = f"{self.identity.serial}: a stop could not be confirmed"
+        text = f"{self.identity.serial}: a stop could not be confirmed: {doubt}"
         alarm = Alarm("stop-unconfirmed", "HIGH", "SR-32", text)
         if is_news(self.state.alarms, alarm) == confirmed:
             return

@@ -5,24 +5,29 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, LinkLost
 from device_profiles.quantities import Milliseconds
 from firmware_bridge.host_seal import Draw, HostSeal
+from firmware_bridge.line_words import AnotherDevice, fault_of, is_forgotten, silence_of
+from firmware_bridge.link_counts import RECENT_KEPT, LinkCounts
 from firmware_bridge.links.base import Link
 from firmware_bridge.pace import Pace
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, decode_frame, encode_frame
 from firmware_bridge.protocol.messages import (
     AskStatus,
-    Catalogue,
-    Envelope,
     Handshake,
     Identify,
+    Identity,
     Message,
     MessageError,
-    Refused,
     Reply,
+    SaysWho,
     Stop,
 )
 from firmware_bridge.protocol.seal import (
@@ -44,40 +49,18 @@ REPLY_TIMEOUT = Milliseconds(500)
 FRAMES_KEPT = 8
 UNSEALED = (Identify, Handshake, AskStatus, Stop)
 """All that may leave unsealed for a device that has a key."""
-REMEDIES = {
-    "no-key": ". This host has a key for it and sends nothing unsealed. Has the board lost its "
-    "key, or does somebody on the line pretend so? Provision it again at the bench; a board in "
-    "bring-up is asked with ?unsealed=yes",
-    "unsealed": ". Leave ?unsealed=yes away, and add its key: neuraxis keys add SERIAL FILE",
-    "not-proved": ". It holds another key than this host, or somebody is between: look at the "
-    "line, then provision the key again at the bench",
-}
-"""What a person can do about a refusal."""
 
 
 @dataclass(slots=True)
-class LinkCounts:
-    """What went over the line; for telemetry and error reports.
-
-    ``forged``: altered, or unsealed where a sealed reply was due.
-    ``replayed``: authentic, but it or a later one had been there before.
-    """
-
-    sent: int = 0
-    received: int = 0
-    damaged: int = 0
-    alien: int = 0
-    timeouts: int = 0
-    forged: int = 0
-    replayed: int = 0
-
-
-class Waiting(NamedTuple):
-    """Somebody who waits for a reply, and the line that sealed the request."""
+class Waiting:
+    """Somebody who waits for a reply, or did: ``line`` sealed the request, in a ``session``."""
 
     reply: "asyncio.Future[Reply | None]"
     line: SealedLine | None
+    session: int
     sequence: int
+    answered: bool = False
+    """Whether a reply to it has been there, in time or late."""
 
 
 class Exchange:
@@ -100,12 +83,15 @@ class Exchange:
         self._catalogue = catalogue
         self._draw = draw
         self._seal = HostSeal(key, draw) if key is not None else None
+        self._identity: Identity | None = None
         self._session = 0
         self._sequence = 0
         self._pace = Pace(link)
         self._waiting: dict[int, Waiting] = {}
+        self._over: dict[int, Waiting] = {}
+        """The newest requests that nobody waits for any more, at most `RECENT_KEPT`."""
         self._decoder = FrameDecoder()
-        self._damaged_before = 0
+        self._corrupt_before = 0
         self._broken: LinkError | None = None
         self._recent: deque[tuple[str, bytes]] = deque(maxlen=FRAMES_KEPT)
 
@@ -131,7 +117,7 @@ class Exchange:
     def _begin_anew(self, link: Link) -> None:
         """Forgets all that was said over the link before, and holds another, not opened yet."""
         self._link, self._pace, self._session = link, Pace(link), 0
-        self._damaged_before = self.counts.damaged
+        self._corrupt_before = self.counts.corrupt
         self._decoder = FrameDecoder()
         self._broken = None
         if self._seal is not None:
@@ -159,8 +145,9 @@ class Exchange:
         *,
         again: bool = False,
     ) -> Reply | None:
-        """Writes one frame once and at once; its reply, or ``None`` on silence. Raises LinkLost.
+        """Writes one frame once and at once; its reply, or ``None`` on silence.
 
+        Raises LinkLost; AnotherDevice when not the device that was identified says the reply.
         Whoever is not urgent has waited for its turn just before.
         ``last_look`` is shown what the very frame about to leave says, once more unsealed.
         """
@@ -179,20 +166,29 @@ class Exchange:
         self._pace.wrote(len(frame))
         self.counts.sent += 1
         future: asyncio.Future[Reply | None] = loop.create_future()
-        self._waiting[sequence] = Waiting(future, line, sequence)
+        waiting = Waiting(future, line, self._session_of(line), sequence)
+        self._waiting[sequence] = waiting
         timer = loop.call_later(REPLY_TIMEOUT / 1_000, self._give_up, sequence)
         try:
             return await future
         finally:
             timer.cancel()
             del self._waiting[sequence]
+            self._over[sequence] = waiting
+            if len(self._over) > RECENT_KEPT:
+                del self._over[next(iter(self._over))]
+
+    def _session_of(self, line: SealedLine | None) -> int:
+        """The session that a request says: what must stay unsealed of a sealed line says none."""
+        if line is not None:
+            return line.session
+        return self._session if self._seal is None else 0
 
     def _framed(self, request: Message, sequence: int, line: SealedLine | None) -> bytes:
         """The frame of a request; the counter that seals it is its sequence number."""
-        session = self._session if self._seal is None else 0
+        body = self._catalogue.encode(Envelope(self._session_of(line), sequence, request))
         if line is None:
-            return encode_frame(self._catalogue.encode(Envelope(session, sequence, request)))
-        body = self._catalogue.encode(Envelope(line.session, sequence, request))
+            return encode_frame(body)
         try:
             return encode_frame(line.seal(body, sequence))
         except CounterUsedUp as error:
@@ -220,7 +216,7 @@ class Exchange:
             if said is not None:
                 self._take(said, line)
         counts = self._decoder.counts
-        self.counts.damaged = self._damaged_before + counts.damaged + counts.oversized
+        self.counts.corrupt = self._corrupt_before + counts.damaged + counts.oversized
 
     def _tell_taps(self, data: bytes) -> None:
         for tap in self.taps:
@@ -246,33 +242,49 @@ class Exchange:
 
     def _take(self, body: bytes, line: SealedLine | None) -> None:
         """A reply goes to whoever waits for it, if it came as its request went."""
+        counts = self.counts
         try:
-            envelope = self._catalogue.decode(body)
+            session, sequence, message = self._catalogue.decode(body)
         except MessageError:
-            self.counts.alien += 1
+            counts.alien += 1
             return
-        waiting = self._waiting.get(envelope.sequence)
-        message = envelope.message
-        if waiting is None or waiting.reply.done() or not isinstance(message, Reply):
-            self.counts.alien += 1
-        elif self._seal is None:
-            self._settle_waiting(waiting, message, is_ours=envelope.session == self._session)
-        elif waiting.line is not line and not (line is None and is_forgotten(message)):
+        asked = self._waiting.get(sequence) or self._over.get(sequence)
+        if asked is None or not isinstance(message, Reply):
+            counts.alien += 1
+        elif asked.line is not line and not (line is None and is_forgotten(message)):
             # What the device has forgotten it can't seal; to say so is all a forger can do here.
-            self.counts.forged += 1
+            counts.forged += 1
+        elif session != asked.session:
+            counts.alien += 1
+        elif asked.answered:
+            counts.duplicate += 1
+        elif asked.reply.done():
+            asked.answered = True
+            counts.late += 1
         else:
-            sealing = waiting.line
-            due = 0 if sealing is None else sealing.session
-            self._settle_waiting(waiting, message, is_ours=envelope.session == due)
+            asked.answered = True
+            self._settle_waiting(asked, message)
 
-    def _settle_waiting(self, waiting: Waiting, reply: Reply, *, is_ours: bool) -> None:
-        if is_ours:
-            self.counts.received += 1
-            if waiting.sequence == self._sequence:
-                self._pace.answered()
-            waiting.reply.set_result(reply)
-        else:
+    def _settle_waiting(self, waiting: Waiting, reply: Reply) -> None:
+        if waiting.sequence == self._sequence:
+            self._pace.answered()
+        if (other := self._another(reply)) is not None:
             self.counts.alien += 1
+            waiting.reply.set_exception(other)
+        else:
+            self.counts.received += 1
+            waiting.reply.set_result(reply)
+
+    def _another(self, reply: Reply) -> AnotherDevice | None:
+        """SR-25: why a reply is not believed: another device says it than the one identified.
+
+        Protects from a moved plug: a stranger's word that settles an id, confirms a stop or shows
+        a state. Harm: none of the three until the plug is back. Way out: connect again.
+        """
+        known = self._identity
+        if known is None or not isinstance(reply, SaysWho) or reply.serial == known.serial:
+            return None
+        return AnotherDevice(self.url, known.serial, reply.serial)
 
     def lost(self, error: LinkError) -> None:
         """Learns that the link is gone."""
@@ -291,31 +303,11 @@ class Exchange:
     def _checked(self, request: Message, reply: Reply, expected: type[R]) -> R:
         if isinstance(reply, expected):
             return reply
-        asked = type(request).__name__
-        if is_forgotten(reply):
-            raise DeviceFault(
-                f"{self.url}: the device no longer knows this conversation: it has restarted, or "
-                "another program has opened one. Connect again; its program is read back first"
-            )
-        if isinstance(reply, Refused):
-            remedy = REMEDIES.get(reply.code, "")
-            raise DeviceFault(f"{self.url}: refused {asked}: {reply.code}, {reply.detail}{remedy}")
-        raise DeviceFault(f"{self.url}: answered {asked} with {type(reply).__name__}")
+        raise fault_of(self.url, request, reply)
 
     def _silence(self, request: Message) -> DeviceSilent:
         frames = "; ".join(f"{way} {data.hex()}" for way, data in self._recent) or "none"
-        counts, dropped = self.counts, ""
-        if counts.forged or counts.replayed:
-            dropped = (
-                f" Dropped: {counts.forged} frames that the device has not sealed, "
-                f"{counts.replayed} that had been there before: somebody may be on the line."
-            )
-        return DeviceSilent(
-            f"{self.url} does not answer ({type(request).__name__} was sent and "
-            f"{REPLY_TIMEOUT} ms awaited each time). Check that it is powered, that the port and "
-            "the baud rate are right and that no other program uses it."
-            f"{dropped} Last frames: {frames}"
-        )
+        return silence_of(self.url, request, REPLY_TIMEOUT, self.counts, frames)
 
 
 def _said(frame: bytes, line: SealedLine | None) -> bytes:
@@ -325,8 +317,3 @@ def _said(frame: bytes, line: SealedLine | None) -> bytes:
         return body if line is None else line.look(body)
     except SealError:
         return b""
-
-
-def is_forgotten(reply: Reply) -> bool:
-    """Whether the device says that it is in another conversation, or in none."""
-    return isinstance(reply, Refused) and reply.code == "wrong-session"

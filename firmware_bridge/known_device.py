@@ -325,7 +325,14 @@ class KnownDevice(ABC):
                 slow_after_absence(self.state.seen, absent_since, here, self.identity.speed)
             )
         await self.gate.tell(
-            Connected(self.now(), self.identity, found.boot, found.delivering, found.clock)
+            Connected(
+                self.now(),
+                self.identity,
+                found.boot,
+                found.delivering,
+                found.clock,
+                self.session.sealed,
+            )
         )
 
     async def _notice(self, sample: Sample) -> None:

@@ -17,12 +17,46 @@ def shows_safe_state(sample: Sample, depth: StopDepth) -> bool:
     return sample.safe and not (depth == "flow" and sample.delivering)
 
 
+def why_unconfirmed(error: Uncertain) -> str:
+    """Why a stop that `bring_to_safe_state` gave up could not be confirmed, for an alarm's text."""
+    cause = error.__cause__
+    if isinstance(cause, DeviceFault):
+        return str(cause)
+    if isinstance(cause, LinkError):
+        return "its line is silent or gone"
+    return "it does not show its safe state"
+
+
+async def prove_safe_state(
+    session: Session, sample_of: Callable[[Reply], Sample], depth: StopDepth
+) -> Sample:
+    """Looks once more, in a sealed session, after `bring_to_safe_state` without one.
+
+    What confirmed the stop came unsealed: anybody on the line could have said it. Raises Uncertain.
+    """
+    try:
+        await session.open()
+        sample = sample_of(await session.query(AskStatus(), Reply))
+    except (LinkError, DeviceFault) as error:
+        raise Uncertain(
+            "the stop was sent and answered, but could not be confirmed by a status that proves "
+            f"who it is from: {error}"
+        ) from error
+    if not shows_safe_state(sample, depth):
+        raise Uncertain(
+            "the device seemed to have stopped, but its sealed status says that it is "
+            f"{sample.state}: somebody is on the line"
+        )
+    return sample
+
+
 async def bring_to_safe_state(
     session: Session, sample_of: Callable[[Reply], Sample], depth: StopDepth
 ) -> Sample:
     """SR-31, SR-32: sends a stop and asks until the device's status shows its safe state.
 
-    Needs no configuration, no journal and no opened session. Raises Uncertain.
+    Needs no configuration, no journal and no opened session. Raises Uncertain, also when another
+    device than the one that was identified answers: it may go on while a stranger shows "safe".
     """
     session.end_live()
     try:

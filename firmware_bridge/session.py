@@ -1,9 +1,9 @@
-"""One conversation with one device: who is there, sessions, what is repeated, and therapy.
+"""One conversation with one device, and what may change its output: therapy and its way down.
 
-Requests carry a sequence number that the reply echoes; several may be under way at once. Queries
-are repeated on silence. Therapy is written once, only against a Clearance and after the last look
-(a Renewal only while a cleared output is live); when its reply is lost the device is asked what
-became of the id. Stop is written at once, whatever else is under way.
+Requests carry a sequence number that the reply echoes; several may be under way at once. Therapy
+is written once, only against a Clearance and after the last look (a Renewal only while a cleared
+output is live); when its reply is lost the device is asked what became of the id. Stop is written
+at once, whatever else is under way.
 
 With a device's key every frame is sealed but those that open a session, and a stop wherever a
 sealed one might not be understood (`host_seal`). Without one nothing is: there is no way between.
@@ -15,57 +15,39 @@ from collections.abc import Callable
 
 from device_profiles.errors import DeviceFault, LinkError, LinkLost
 from device_profiles.errors import Refused as RefusedBySafety
+from firmware_bridge.conversation import Conversation, random_session
 from firmware_bridge.driver import Driver, Procedure, Step
 from firmware_bridge.exchange import REPLY_TIMEOUT as REPLY_TIMEOUT
-from firmware_bridge.exchange import Exchange, R, is_forgotten
-from firmware_bridge.exchange import LinkCounts as LinkCounts
-from firmware_bridge.host_seal import Draw, HostSeal, NotProved
+from firmware_bridge.exchange import R
+from firmware_bridge.host_seal import Draw
+from firmware_bridge.line_words import AnotherDevice, is_forgotten
 from firmware_bridge.links.base import Link
 from firmware_bridge.pace import Turn
-from firmware_bridge.protocol.messages import (
-    PROTOCOL_VERSION,
-    AskOutcome,
-    AskStatus,
+from firmware_bridge.protocol.catalogue import (
     Catalogue,
-    Challenged,
+)
+from firmware_bridge.protocol.messages import (
+    AskOutcome,
     DeEscalation,
-    Identify,
     Identity,
-    Message,
     MessageError,
-    Open,
-    Opened,
     OutcomeOf,
-    Proved,
-    Query,
     Refused,
     Renewal,
     Reply,
     TherapyRequest,
 )
-from firmware_bridge.protocol.seal import (
-    DeviceKey,
-    SealedLine,
-)
+from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.result import Result as Result
 from firmware_bridge.result import settlement as settlement
 from safety.clearance import Clearance, ClearanceError
 from safety.outputs import Output
 
-ATTEMPTS = 3
 STOP_ATTEMPTS = 10
 
 
-def random_session() -> int:
-    """A session number that no earlier conversation is likely to have had."""
-    return secrets.randbelow(0xFFFF_FFFF) + 1
-
-
-class Session(Exchange):
-    """A conversation over an unopened link; `connect` opens it and identifies the device.
-
-    With a ``key`` it is sealed; ``draw`` gives random bytes.
-    """
+class Session(Conversation):
+    """A conversation that may deliver; see `Conversation` for how one begins."""
 
     def __init__(
         self,
@@ -75,10 +57,7 @@ class Session(Exchange):
         key: DeviceKey | None = None,
         draw: Draw = secrets.token_bytes,
     ) -> None:
-        super().__init__(link, catalogue, key, draw)
-        self._new_session = new_session
-        self._identity: Identity | None = None
-        self._opening = asyncio.Lock()
+        super().__init__(link, catalogue, new_session, key, draw)
         self._therapy_turn = asyncio.Lock()
         self._live: Clearance | None = None
         self._lowerings = 0
@@ -88,124 +67,10 @@ class Session(Exchange):
         """How many stops and lowerings this session has sent: each voids what was asked before."""
         return self._lowerings
 
-    async def connect(self) -> Identity:
-        """Opens the link and asks who is there; nothing else is sent. Raises LinkError."""
-        await self._link.open(self)
-        try:
-            identity = await self._ask(Identify(), Identity)
-        except BaseException:
-            await self._link.close()
-            raise
-        if identity.protocol != PROTOCOL_VERSION:
-            await self._link.close()
-            raise DeviceFault(
-                f"{self.url}: {identity.serial} speaks protocol {identity.protocol}, this host "
-                f"speaks {PROTOCOL_VERSION}; nothing was sent but the question who it is"
-            )
-        self._identity = identity
-        return identity
-
     async def replace(self, link: Link) -> Identity:
-        """Goes on over a new link, since a lost one never comes back; identifies who is there.
-
-        Raises LinkError and DeviceFault; this session then stays as broken as it was.
-        """
-        before = self._broken
-        self._abandon(LinkLost(f"{self.url} was replaced"))
-        await self._link.close()
+        """See `Conversation.replace`; what ran on a lease over the old link is on its way down."""
         self.end_live()
-        self._begin_anew(link)
-        try:
-            return await self.connect()
-        except BaseException as error:
-            self._broken = self._broken or before or LinkLost(str(error))
-            raise
-
-    async def open(self) -> None:
-        """Opens a session: frames of earlier conversations are refused from here on.
-
-        On a line on which one was open before, the device is asked who it is once more (SR-25): a
-        plug may have been moved meanwhile. Raises DeviceFault when another one answers, or one
-        that does not prove that it holds the key.
-        """
-        async with self._opening:
-            if self._seal is None:
-                if self._session:
-                    await self._identify_again()
-                fresh = self._new_session()
-                await self._ask(Open(fresh), Opened)
-            else:
-                self._seal.line = await self._shake_hands(self._seal)
-                self._seal.watch = None
-                fresh = self._seal.line.session
-            # Not sooner: a lowering that overtakes it has to carry the number the device knows.
-            self._session = fresh
-
-    async def _identify_again(self) -> None:
-        """Raises DeviceFault unless the device is the one that answered at first."""
-        known, again = self._identity, await self._ask(Identify(), Identity)
-        if known is not None and again.serial != known.serial:
-            raise DeviceFault(
-                f"{self.url}: {again.serial} answers where {known.serial} was: nothing more "
-                "was sent but the question who it is; connect again"
-            )
-        self._identity = again
-
-    async def _shake_hands(self, seal: HostSeal) -> SealedLine:
-        """Both ends prove that they hold the key; raises DeviceFault."""
-        if self._session or self._identity is None:
-            await self._identify_again()
-        assert self._identity is not None
-        asked = seal.ask(self._new_session())
-        told = await self._ask(asked, Challenged)
-        try:
-            proof, line = seal.answer(self._identity, asked, told)
-        except NotProved:
-            raise DeviceFault(
-                f"{self.url}: what answers as {self._identity.serial} does not prove that it holds "
-                "that device's key: another key was provisioned, or somebody is between. Nothing "
-                "was asked of it; look at the line, then provision the key again at the bench"
-            ) from None
-        seal.opening = True
-        try:
-            await self._ask(proof, Proved)
-        finally:
-            seal.opening = False
-        return line
-
-    async def _see_again(self, forgotten: SealedLine | None) -> None:
-        """A session to see the device's status in, once it has forgotten ours.
-
-        Nothing else is asked in it: what was planned for the old one needs a new connect.
-        """
-        async with self._opening:
-            seal = self._seal
-            if seal is not None and forgotten in (seal.watch, seal.line):
-                seal.watch = await self._shake_hands(seal)
-
-    async def close(self) -> None:
-        """Closes the link; whoever still waits for a reply hears that it is gone."""
-        self._abandon(LinkLost(f"{self.url} was closed"))
-        await self._link.close()
-
-    # --- queries -----------------------------------------------------------------------------
-
-    async def query(self, query: Query, expected: type[R]) -> R:
-        """Asks, and asks again on silence; raises DeviceSilent, LinkLost, DeviceFault."""
-        return await self._ask(query, expected)
-
-    async def _ask(self, request: Message, expected: type[R], who: Turn = Turn.QUERY) -> R:
-        """An exchange that may be repeated, since doing it twice is doing it once."""
-        is_look = isinstance(request, AskStatus) and self._seal is not None
-        for _ in range(ATTEMPTS):
-            await self._pace.turn(who)
-            line = self._line_for(request)
-            reply = await self._exchange(request)
-            if reply is not None and is_look and is_forgotten(reply):
-                await self._see_again(line)
-            elif reply is not None:
-                return self._checked(request, reply, expected)
-        raise self._silence(request)
+        return await super().replace(link)
 
     # --- de-escalation -----------------------------------------------------------------------
 
@@ -308,7 +173,7 @@ class Session(Exchange):
                 step.request,
                 last_look=lambda body: self._last_look(body, intent_id, judged, driver),
             )
-        except LinkLost as error:
+        except (LinkLost, AnotherDevice) as error:
             if step.prepares is not None:
                 evidence = f"{error} Nothing but staging had been sent."
                 return Result("refused", evidence, error=error)

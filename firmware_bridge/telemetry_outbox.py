@@ -21,11 +21,12 @@ Kept = Literal["state", "alarms"]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The device that telemetry is about."""
+    """The device that telemetry is about; ``sealed``: whether it proves what it says."""
 
     serial: str
     family: str
     model: str
+    sealed: bool
 
     def topic(self, name: str) -> str:
         """``neuraxis/SERIAL/name``; what a topic may not hold is percent-encoded."""
@@ -89,6 +90,7 @@ class Outbox:
         """Takes a sample; the oldest one goes when there are too many."""
         self._sample_count += 1
         content = {
+            "sealed": self._subject.sealed,
             "clock_ms": sample.clock,
             "boot": sample.boot,
             "state": sample.state,

@@ -119,8 +119,9 @@ def sentence(event: Event, before: State, asked: str | None) -> str:
             identity = event.identity
             speed = f", running {identity.speed} times as fast" if identity.speed != 1 else ""
             flows = "it delivers" if event.delivering else "nothing flows"
+            line = "" if event.sealed else " over an UNSEALED line"
             return (
-                f"connected to {identity.serial} ({identity.model}, firmware "
+                f"connected to {identity.serial}{line} ({identity.model}, firmware "
                 f"{identity.firmware}, start number {event.boot}{speed}); {flows}"
             )
         case Found():

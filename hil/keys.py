@@ -29,6 +29,11 @@ class KeyStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @property
+    def folder(self) -> Path:
+        """Where the keys lie."""
+        return self._folder
+
     def path_of(self, serial: str) -> Path:
         """The file of a serial number's key."""
         if not 1 <= len(serial) <= 64:

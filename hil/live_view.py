@@ -89,7 +89,10 @@ class TerminalDisplay:
     def plan(self, plan: Plan) -> None:
         """The plan, before it is confirmed."""
         if self._as_json:
-            self._print_json({"event": "plan", "digest": plan.digest, "verdict": plan.verdict})
+            self._print_json(
+                {"event": "plan", "digest": plan.digest, "verdict": plan.verdict}
+                | {"sealed": plan.sealed}
+            )
         else:
             self._console.print(plan_view(plan))
 
@@ -102,6 +105,7 @@ class TerminalDisplay:
             sample = watched.sample
             self._print_json(
                 {"event": "sample", "clock_ms": sample.clock, "state": sample.state}
+                | {"sealed": controller.session.sealed}
                 | {"values": sample.values, "alarms": [alarm.code for alarm in watched.alarms]}
             )
         elif self._console.is_terminal:
@@ -139,13 +143,19 @@ def one_line(controller: AnyController, watched: Watched) -> str:
         total = write_volume(NanoLitres(sample.values["delivered_nL"]))
         shown = f"{sample.state}: {flow}, {total} delivered"
     alarms = "".join(f"  {alarm.priority} {alarm.code}" for alarm in watched.alarms)
-    return f"{controller.identity.serial}  {shown}{alarms}"
+    return f"{_who(controller)}  {shown}{alarms}"
+
+
+def _who(controller: AnyController) -> str:
+    """The device, and that nothing proves that it is, where nothing does."""
+    serial = controller.identity.serial
+    return serial if controller.session.sealed else f"{serial} (UNSEALED)"
 
 
 def watched_view(controller: AnyController, watched: Watched) -> RenderableType:
     """A sample as a table: what flows, beside each limit it is held against."""
     sample = watched.sample
-    title = f"{controller.identity.serial}  {sample.state}"
+    title = f"{_who(controller)}  {sample.state}"
     if isinstance(controller, StimulatorController):
         table = _stimulator_table(controller, watched, title)
     else:

@@ -21,15 +21,18 @@ from firmware_bridge.families.itp import wire as itp
 from firmware_bridge.families.itp.driver import PumpDriver
 from firmware_bridge.families.scs import wire as scs
 from firmware_bridge.families.scs.driver import StimulatorDriver
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder
 from firmware_bridge.protocol.messages import (
-    Catalogue,
     Commit,
-    Envelope,
     MessageError,
     Open,
     ProgramRead,
     Renewal,
+    SaysWho,
     Stage,
     TherapyRequest,
 )
@@ -237,7 +240,11 @@ class MonitorCore:
             text = f"the device answers a conversation {envelope.session:#x} that is not ours"
             self._moments.append(Alarm("foreign-frame", "HIGH", "SR-10", text))
             return
-        match envelope.message:
+        message = envelope.message
+        if isinstance(message, SaysWho) and not self._is_of_this_device(message):
+            # Not what this device shows: its silence is told of, and who asked is told the rest.
+            return
+        match message:
             case ProgramRead() as read if read.program and isinstance(self.profile, PumpProfile):
                 self._held = PumpDriver().program_of(read.slot, read.program)
             case itp.PumpStatus() as status:
@@ -248,6 +255,10 @@ class MonitorCore:
                 self._look_at_stimulator(status, now_ms)
             case _:
                 return
+
+    def _is_of_this_device(self, reply: SaysWho) -> bool:
+        identity = self.granted.identity
+        return identity is None or reply.serial == identity.serial
 
     def _met(self, boot: int) -> None:
         if self.boot is not None and boot != self.boot:

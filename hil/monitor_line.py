@@ -22,7 +22,8 @@ class Hello:
     """All that a monitor needs to know of a device and its owner.
 
     ``locks`` are the files whose locks the owner holds, ``records`` the folder for what the next
-    owner has to know. ``trusted``: whether the owner found the journal to be sound.
+    owner has to know, ``keys`` the one with the user's keys of devices. ``trusted``: whether the
+    owner found the journal to be sound.
     """
 
     url: str
@@ -34,6 +35,7 @@ class Hello:
     socket: str
     locks: tuple[str, ...]
     records: str
+    keys: str
     kind: Literal["hello"] = "hello"
 
 

@@ -204,6 +204,7 @@ def _hello(controller: AnyController, url: DeviceUrl, places: Places) -> Hello:
         str(places.socket_path(serial)),
         places.locks_of(url, serial),
         str(places.records()),
+        str(places.keys.folder),
     )
 
 

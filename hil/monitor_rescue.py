@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from device_profiles.errors import LinkError, NeuraxisError, Refused, Uncertain
+from device_profiles.errors import LinkError, NeuraxisError, Refused, Uncertain, UsageError
 from firmware_bridge.clock import RealClock
 from firmware_bridge.driver import Sample
 from firmware_bridge.families.itp import wire as itp
@@ -24,10 +24,12 @@ from firmware_bridge.families.itp.driver import pump_sample
 from firmware_bridge.families.scs import wire as scs
 from firmware_bridge.families.scs.driver import stimulator_sample
 from firmware_bridge.links.factory import open_link
-from firmware_bridge.links.url import parse_url
+from firmware_bridge.links.url import DeviceUrl, parse_url
 from firmware_bridge.protocol.messages import Reply, StopDepth
-from firmware_bridge.safe_state import bring_to_safe_state
+from firmware_bridge.protocol.seal import DeviceKey
+from firmware_bridge.safe_state import bring_to_safe_state, prove_safe_state
 from firmware_bridge.session import Session
+from hil.keys import KeyStore
 from hil.monitor_core import CATALOGUE
 from hil.monitor_line import HOLDER, Hello
 from safety.alarms import Alarm
@@ -71,7 +73,7 @@ def rescue(
     depth = depth_for(hello, cause, program)
     try:
         with _locked(hello):
-            sample = asyncio.run(_stopped(hello, depth))
+            sample, proved = asyncio.run(_stopped(hello, depth))
             _leave_note(hello, cause, depth, sample.state)
     except Timeout:
         _leave_note(hello, cause, None)
@@ -82,7 +84,8 @@ def rescue(
         _leave_note(hello, cause, depth, problem=problem)
         say(f"the stop could not be confirmed: {problem}. Go to the device")
         return False
-    say(f"stopped and confirmed: {hello.identity.serial} is {sample.state}")
+    how = "" if proved else ", by a status that nothing proves: this line is UNSEALED, as asked"
+    say(f"stopped and confirmed: {hello.identity.serial} is {sample.state}{how}")
     return True
 
 
@@ -109,24 +112,45 @@ def _locked(hello: Hello) -> Iterator[None]:
             lock.release()
 
 
-async def _stopped(hello: Hello, depth: StopDepth) -> Sample:
-    """Stops the device, trying until the line can be had. Raises NeuraxisError."""
+async def _stopped(hello: Hello, depth: StopDepth) -> tuple[Sample, bool]:
+    """Stops the device, trying until the line can be had; whether its status proves who says it.
+
+    Raises NeuraxisError.
+    """
     url = parse_url(hello.url)
     if url.scheme == "sim":
         raise LinkError("the simulated device was its owner's child and ends with it")
+    key, problem = _key_for(hello, url)
     clock = RealClock()
     limit = time.monotonic() + LINK_PATIENCE_S
     try:
         while True:
             try:
-                session = Session(open_link(url, clock), CATALOGUE)
-                return await _stop(session, hello, depth)
+                session = Session(open_link(url, clock), CATALOGUE, key=key)
+                sample = await _stop(session, hello, depth)
+                break
             except (LinkError, Uncertain):
                 if time.monotonic() > limit:
                     raise
             await asyncio.sleep(TRY_AGAIN_S)
     finally:
         clock.close()
+    if problem is not None:
+        raise Uncertain(
+            f"the stop was sent and a status says {sample.state}, but nothing proves whose it is: "
+            f"{problem}"
+        )
+    return sample, key is not None
+
+
+def _key_for(hello: Hello, url: DeviceUrl) -> tuple[DeviceKey | None, str | None]:
+    """The device's key, and why there is none where one is needed: that keeps no stop back."""
+    if url.unsealed:
+        return None, None
+    try:
+        return KeyStore(Path(hello.keys)).key_of(hello.identity.serial), None
+    except (UsageError, OSError) as error:
+        return None, str(error)
 
 
 async def _stop(session: Session, hello: Hello, depth: StopDepth) -> Sample:
@@ -134,7 +158,9 @@ async def _stop(session: Session, hello: Hello, depth: StopDepth) -> Sample:
     try:
         if identity.serial != hello.identity.serial:
             raise Refused(f"{identity.serial} answers now, not {hello.identity.serial}")
-        return await bring_to_safe_state(session, _SAMPLES[identity.family], depth)
+        sample_of = _SAMPLES[identity.family]
+        sample = await bring_to_safe_state(session, sample_of, depth)
+        return await prove_safe_state(session, sample_of, depth) if session.sealed else sample
     finally:
         await session.close()
 

@@ -40,6 +40,7 @@ from device_profiles.quantities import (
 from device_profiles.therapy import CASE, contact_name
 from firmware_bridge.controller import Plan
 from hil.check import finding_as_json
+from hil.keys import UNSEALED
 from safety.charge import microcoulombs
 from safety.dose import basal_mass, worst_case_mass
 from safety.outputs import AreaOutput, Output, PumpProgram, StimulatorProgram
@@ -64,7 +65,9 @@ def plan_view(plan: Plan) -> RenderableType:
 
 def _closing(plan: Plan) -> list[str]:
     expires = datetime.fromtimestamp(plan.expires // 1_000).strftime("%H:%M:%S")
+    line = [] if plan.sealed else [f"line:    {UNSEALED}"]
     return [
+        *line,
         f"verdict: {plan.verdict}",
         f"digest:  {plan.digest}   (until {expires})",
     ]
@@ -76,6 +79,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "schema": "neuraxis.plan/1",
         "serial": plan.identity.serial,
         "model": plan.identity.model,
+        "sealed": plan.sealed,
         "verdict": plan.verdict,
         "digest": plan.digest,
         "made_ms": plan.made,

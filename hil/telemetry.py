@@ -98,7 +98,8 @@ class PublishedDisplay:
             yield
             return
         identity = controller.identity
-        subject = Subject(identity.serial, identity.family, identity.model)
+        sealed = controller.session.sealed
+        subject = Subject(identity.serial, identity.family, identity.model, sealed)
         async with Publisher(self._broker, subject, self._clock, self.say) as publisher:
             self._publisher = publisher
             self._patient = lambda: controller.state.patient

@@ -45,7 +45,8 @@ class Connected:
     """A host took charge of the device.
 
     ``boot`` counts the device's own starts; ``delivering`` is whether anything flowed just then;
-    ``clock`` is the device's own, ms of Unix time.
+    ``clock`` is the device's own, ms of Unix time. ``sealed``: whether it has proved who it is, and
+    proves all that it says from here on; else anybody on the line may have said it.
     """
 
     at: Instant
@@ -53,6 +54,7 @@ class Connected:
     boot: int
     delivering: bool
     clock: Milliseconds
+    sealed: bool
     kind: Literal["connected"] = "connected"
 
 

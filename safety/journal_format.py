@@ -22,7 +22,7 @@ from device_profiles.errors import NeuraxisError
 from safety.events import Event, Opened, Rejected
 
 MAGIC = b"neuraxis journal 1\n"
-SCHEMA = 2
+SCHEMA = 3
 LENGTH_BYTES = 4
 CHECK_BYTES = 4
 HEADER_BYTES = LENGTH_BYTES + CHECK_BYTES

@@ -10,17 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+    SealedEnvelope,
+)
 from firmware_bridge.protocol.messages import (
     AskStatus,
     Challenged,
-    Envelope,
     ErrorCode,
     Identify,
     Identity,
     Open,
     OpenSealed,
     Prove,
-    SealedEnvelope,
     Stop,
 )
 from firmware_bridge.protocol.seal import (

@@ -21,6 +21,9 @@ from firmware_bridge.families.body import Body, Stored
 from firmware_bridge.families.conversation import Conversation
 from firmware_bridge.families.conversation import Refusal as Refusal
 from firmware_bridge.protocol.blob import digest_of
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+)
 from firmware_bridge.protocol.messages import (
     PROTOCOL_VERSION,
     AskEvent,
@@ -28,7 +31,6 @@ from firmware_bridge.protocol.messages import (
     AskStatus,
     Commit,
     Done,
-    Envelope,
     ErrorCode,
     Identify,
     Identity,
@@ -183,7 +185,7 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
             raise Refusal("bad-message", "this is a reply, not a request")
         if isinstance(request, Stop):
             self.stop(request.depth)
-            return Stopped()
+            return Stopped(self.identity.serial)
         if isinstance(request, AskStatus):
             return self.status()
         if isinstance(request, Identify):
@@ -191,7 +193,7 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
         if isinstance(request, Open):
             self.conversation.open(request)
             self._staged.clear()
-            return Opened()
+            return Opened(self.identity.serial)
         if isinstance(request, OpenSealed):
             return self.conversation.challenge(request, self._identity())
         if isinstance(request, Prove):
@@ -340,11 +342,11 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
         known = self.memory.outcomes.get(command_id)
         if known is None:
             self._close(command_id)
-            return OutcomeOf(command_id, "unknown", 0)
+            return OutcomeOf(self.identity.serial, command_id, "unknown", 0)
         delivered = known.delivered
         if known.state == "running":
             delivered = self.delivered_so_far(command_id)
-        return OutcomeOf(command_id, known.state, delivered)
+        return OutcomeOf(self.identity.serial, command_id, known.state, delivered)
 
     def _close(self, command_id: int) -> None:
         """Never acts on an id from here on: its host has been told that nothing was done."""

@@ -1,10 +1,10 @@
 """The device families: one line each."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from device_profiles.errors import DeviceFault, NeuraxisError, Refused, Uncertain
+from device_profiles.errors import DeviceFault, LinkError, NeuraxisError, Refused, Uncertain
 from device_profiles.profile import PumpProfile, StimulatorProfile
 from device_profiles.profile_file import load_profile
 from firmware_bridge.driver import Sample
@@ -15,8 +15,19 @@ from firmware_bridge.families.scs import wire as scs
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.scs.driver import StimulatorDriver, stimulator_sample
 from firmware_bridge.links.base import Link
-from firmware_bridge.protocol.messages import Catalogue, Identity, Reply, StopDepth
-from firmware_bridge.safe_state import bring_to_safe_state, shows_safe_state
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+)
+from firmware_bridge.protocol.messages import (
+    Identity,
+    Reply,
+    StopDepth,
+)
+from firmware_bridge.safe_state import (
+    bring_to_safe_state,
+    shows_safe_state,
+    why_unconfirmed,
+)
 from firmware_bridge.session import Session
 from firmware_bridge.settings import Settings
 
@@ -110,10 +121,11 @@ async def stop_at_once(
         family = FAMILIES[identity.family]
         try:
             sample = await bring_to_safe_state(session, family.sample, depth)
-        except Uncertain:
-            await _record_stop(family, session, identity, settings, depth, confirmed=False)
+        except Uncertain as error:
+            doubt = why_unconfirmed(error)
+            await _record_stop(family, session, identity, settings, depth, doubt)
             raise
-        failure = await _record_stop(family, session, identity, settings, depth, confirmed=True)
+        failure = await _record_stop(family, session, identity, settings, depth)
     if isinstance(failure, Uncertain):
         raise failure
     return sample, failure
@@ -125,19 +137,21 @@ async def _record_stop(
     identity: Identity,
     settings: Settings,
     depth: StopDepth,
-    *,
-    confirmed: bool,
+    doubt: str | None = None,
 ) -> NeuraxisError | OSError | None:
     """Records a stop that has been sent; what goes wrong here must not hide the stop itself."""
     try:
         controller = family.controller(session, identity, settings)
         try:
-            await controller.begin()
+            # In doubt the line may be what fails: the journal is written all the same.
+            with suppress(*((LinkError, DeviceFault) if doubt is not None else ())):
+                await controller.begin()
             # What confirmed it came unsealed: anybody on the line could have said it.
-            seen = await controller.sample() if session.sealed and confirmed else None
-            is_safe = seen is None or shows_safe_state(seen, depth)
-            await controller.note_stop(depth, confirmed=confirmed and is_safe)
-            if seen is not None and not is_safe:
+            seen = await controller.sample() if session.sealed and doubt is None else None
+            if seen is not None and not shows_safe_state(seen, depth):
+                doubt = f"its sealed status says that it is {seen.state}"
+            await controller.note_stop(depth, doubt)
+            if seen is not None and doubt is not None:
                 return Uncertain(
                     f"{identity.serial} seemed to have stopped, but its sealed status says that it "
                     f"is {seen.state}: somebody is on the line. Take the device off by hand"

@@ -14,14 +14,16 @@ import cbor2
 
 from device_profiles.errors import UsageError
 from firmware_bridge.families.body import Truth
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+    SealedEnvelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
-    Envelope,
     MessageError,
     ProgramRead,
     Read,
     Refused,
-    SealedEnvelope,
 )
 from firmware_bridge.protocol.seal import DeviceKey, OtherSession, is_sealed
 from firmware_bridge.simulator.families import MachineKind, Setup

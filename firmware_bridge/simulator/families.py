@@ -23,11 +23,13 @@ from firmware_bridge.families.itp.body import PumpBody
 from firmware_bridge.families.scs import body as scs_body
 from firmware_bridge.families.scs import firmware as scs_firmware
 from firmware_bridge.families.scs import wire as scs_wire
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+)
 from firmware_bridge.protocol.messages import (
     AskEvent,
     AskOutcome,
     AskStatus,
-    Catalogue,
     Commit,
     Identify,
     Message,

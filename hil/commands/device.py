@@ -21,6 +21,7 @@ from device_profiles.errors import (
 )
 from device_profiles.notation import parse_current, parse_duration, parse_mass
 from firmware_bridge.clock import RealClock
+from firmware_bridge.link_counts import DROPPED
 from hil.alarm_board import AlarmsRequest, highest_in_words
 from hil.commands.options import (
     A_DAY,
@@ -170,6 +171,8 @@ def _show_status(answer: Answer) -> None:
         "model": data["model"],
         "url": data["url"],
         "line": "sealed" if data["sealed"] else UNSEALED,
+        "dropped frames": ", ".join(f"{data['link'][k]} {k}" for k in DROPPED if data["link"][k])
+        or "none",
         "patient": data["patient"] or "none",
         **data["values"],
         "alarms": ", ".join(data["alarms"]) or "none",

@@ -84,6 +84,7 @@ class Storm:
         self.wire.close()
         self.record.end = self.clock.world_ms()
         self.record.journal = bytes(self.files.whole)
+        self.record.another_knows = tuple(self.decoy.machine.firmware.memory.outcomes)
         return self.record
 
     def _broke_down(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -161,6 +162,8 @@ class Storm:
         if tasks:
             await asyncio.wait(tasks)
         if host.controller is not None:
+            for kind, number in host.controller.session.counts.dropped.items():
+                self.record.reached[f"dropped by the host: {kind}"] += number
             with suppress(NeuraxisError, OSError):
                 await host.controller.close()
         await host.link.close()
@@ -187,7 +190,7 @@ class Storm:
         if not self.is_swapped:
             self.wire.receive(data)
             return
-        self.record.at_another.append((self.clock.world_ms(), data))
+        self.record.at_another.append((self.clock.world_ms(), self.line.plug, data))
         if answer := self.decoy.receive(data, self.clock.world_ms()):
             self.line.to_host(answer)
 
@@ -196,8 +199,6 @@ class Storm:
             self.is_swapped = swapped
             self.line.moved()
 
-        if act.where != "at once" and self.line.asks_who(self._name_of):
-            return
         move(True)
         self._after(act.amount, lambda: move(False))
 

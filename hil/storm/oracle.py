@@ -15,7 +15,7 @@ from hil.storm.oracle_stimulator import judge_stimulator
 from hil.storm.record import Record
 from hil.storm.weather import kind_of
 
-OPEN, STOP = 0x02, 0x07
+IDENTIFY, OPEN, STOP = 0x01, 0x02, 0x07
 WITH_ID = (0x05, 0x20, 0x21, 0x24, 0x40, 0x41)
 """Frames that carry out an id: commit, start, amplitude, measure, bolus, prime."""
 AT_ONCE_MS = 5
@@ -100,14 +100,21 @@ def _frames(record: Record) -> Iterator[str]:
 
 
 def _another(record: Record) -> Iterator[str]:
-    """A device that nobody asked for gets no frame but the question who it is, and stops.
+    """A device that nobody asked for does nothing for anybody, and its word counts for nothing.
 
-    What was on its way when the plug was moved arrives there too: a session of its own it has not.
+    What a host sends before it can know that the plug was moved arrives there too, also an `Open`;
+    but no `Open` follows once that device has been asked who it is.
     """
-    for at, data in record.at_another:
+    asked_in = -1
+    for at, place, data in record.at_another:
         is_whole = len(data) > 3 and decode_frame(data[:-1]) is not None
-        if is_whole and kind_of(data) == OPEN:
+        kind = kind_of(data) if is_whole else None
+        if kind == IDENTIFY:
+            asked_in = place
+        elif kind == OPEN and asked_in == place:
             yield f"at {at} ms another device was asked to open a conversation"
+    for own in record.another_knows:
+        yield f"another device was asked what became of id {own}, or to act on it"
 
 
 def _id_in(data: bytes) -> int:

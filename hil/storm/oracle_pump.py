@@ -192,8 +192,6 @@ def _confirmed(record: Record) -> Iterator[str]:
     for one in record.asked:
         if one.what != "stop" or one.told != "done":
             continue
-        if any(one.at <= at <= one.told_at for at, _ in record.at_another):
-            continue  # the plug was moved: another device took the stop, and showed that it did
         deeds = [deed for deed in record.witness.deeds if deed.at <= one.told_at]
         if any(deed.what == "follow" and deed.at >= one.at for deed in deeds):
             continue  # somebody applied a program meanwhile: what follows is another story

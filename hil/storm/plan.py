@@ -44,8 +44,7 @@ DOINGS: Mapping[str, str] = {
     "weather": "from now on the line does `where` to `amount` of a thousand frames",
     "cut": "for `amount` ms nothing passes in the line",
     "flood": "`amount` bytes of noise and old frames arrive at both ends",
-    "swap": "for `amount` ms another device is at the end of the line (not just while the host "
-    "asks who is there, unless `where` is `at once`)",
+    "swap": "for `amount` ms another device is at the end of the line",
     "unplug": "the plug is pulled out, and put in again after `amount` ms",
     # the device
     "device": "a fault of the simulator by the name `where`",

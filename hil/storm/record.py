@@ -25,8 +25,11 @@ class Record:
     """From when to when a host was in charge."""
     renewed: list[int] = field(default_factory=list)
     """When the device took a renewal of the lease, or a start."""
-    at_another: list[tuple[int, bytes]] = field(default_factory=list)
-    """What arrived at another device while that one was at the end of the line."""
+    at_another: list[tuple[int, int, bytes]] = field(default_factory=list)
+    """What arrived at another device while that one was at the end of the line: when, in which
+    place of the plug, what."""
+    another_knows: tuple[int, ...] = ()
+    """The ids that the other device has in its memory at the end."""
     reached: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     journal: bytes = b""

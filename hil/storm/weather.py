@@ -90,11 +90,6 @@ class Line:
         for kept in self._kept.values():
             kept.clear()
 
-    def asks_who(self, names: Callable[[int], str]) -> bool:
-        """Whether the host's last words were who is there, or a new conversation."""
-        last = next((data for _, sent, data in reversed(self.traffic) if sent), b"")
-        return len(last) > 3 and names(kind_of(last)) in ("identify", "open")
-
     # --- weather -----------------------------------------------------------------------------
 
     def _through_weather(self, data: bytes, *, from_host: bool) -> None:

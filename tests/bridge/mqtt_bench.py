@@ -24,7 +24,7 @@ MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sb
 HOST = "127.0.0.1"
 DEADLINE_S = 20.0
 """When a test gives up waiting; reached only by a test that fails."""
-SUBJECT = Subject("SCS-7", "scs", "scs-16")
+SUBJECT = Subject("SCS-7", "scs", "scs-16", sealed=True)
 ALARM = Alarm("over-delivery", "HIGH", "SR-31", "more flows than the plan says")
 HASTY = Patience(answer_s=0.3, first_pause_s=0.02, longest_pause_s=0.1)
 """For tests in which something has to fail before it works."""

@@ -11,12 +11,14 @@ from protocol_document import PATH, Block, blocks, from_diagnostic
 
 from firmware_bridge.families.itp import wire as itp
 from firmware_bridge.families.scs import wire as scs
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import encode_frame
 from firmware_bridge.protocol.messages import (
     COMMON_MESSAGES,
-    Catalogue,
     Challenged,
-    Envelope,
     Handshake,
     Identify,
     Identity,
@@ -57,9 +59,9 @@ def handshake_bytes() -> dict[str, str]:
         "host proof": said.proof(key, "host").hex(),
         "host key": host.hex(),
         "device key": device.hex(),
-        "keys transcript": said.transcript("neuraxis 2 session keys").hex(),
-        "device transcript": said.transcript("neuraxis 2 proof of the device").hex(),
-        "host transcript": said.transcript("neuraxis 2 proof of the host").hex(),
+        "keys transcript": said.transcript("neuraxis 3 session keys").hex(),
+        "device transcript": said.transcript("neuraxis 3 proof of the device").hex(),
+        "host transcript": said.transcript("neuraxis 3 proof of the host").hex(),
     }
 
 
@@ -78,6 +80,22 @@ def vector_bytes(block: Block) -> dict[str, str]:
         body = CATALOGUE.encode(Envelope(said.session, sequence, message))
         found["sealed"] = encode_frame(line.seal(body, sequence)).hex()
     return found
+
+
+def worked_session(block: Block) -> list[str]:
+    """The worked unsealed session: the device answers each frame of the host anew."""
+    device = SimulatedDevice(
+        MACHINES["stimulator"], wall_ms=1_767_225_600_000, serial="NX-0001", seed=0
+    )
+    lines: list[str] = []
+    for line in block.lines:
+        if line.startswith("#"):
+            lines.append(line)
+        elif " ms host: " in line:
+            time, _, frame = line.partition(" ms host: ")
+            answer = device.receive(bytes.fromhex(frame), int(time))
+            lines += [line, *([f"{time} ms device: {answer.hex()}"] if answer else [])]
+    return lines
 
 
 def example_device() -> SimulatedDevice:
@@ -140,6 +158,8 @@ def renewed(text: str) -> str:
         kept = [one for one in block.lines if one.split(":")[0] not in fresh_bytes]
         fresh = [f"{name}: {value}" for name, value in fresh_bytes.items()]
         changes.append((block, kept + fresh))
+    for block in blocks("session"):
+        changes.append((block, worked_session(block)))
     for block in blocks("sealed-session"):
         changes.append((block, sealed_session(block)))
     for block, lines in sorted(changes, key=lambda change: -change[0].line):

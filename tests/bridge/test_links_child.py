@@ -12,8 +12,15 @@ from firmware_bridge.links import child_link
 from firmware_bridge.links.child_link import ChildLink, simulator_command
 from firmware_bridge.links.factory import open_link
 from firmware_bridge.links.url import parse_url
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
-from firmware_bridge.protocol.messages import Catalogue, Envelope, Identify, Identity
+from firmware_bridge.protocol.messages import (
+    Identify,
+    Identity,
+)
 
 pytestmark = pytest.mark.real_clock
 

@@ -12,8 +12,15 @@ from device_profiles.errors import LinkError, LinkLost
 from firmware_bridge.links import usb_link
 from firmware_bridge.links.url import parse_url
 from firmware_bridge.links.usb_link import UsbLink
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
-from firmware_bridge.protocol.messages import Catalogue, Envelope, Identify, Identity
+from firmware_bridge.protocol.messages import (
+    Identify,
+    Identity,
+)
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES
 

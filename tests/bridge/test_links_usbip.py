@@ -18,8 +18,16 @@ from firmware_bridge.links import usb_link
 from firmware_bridge.links.discovery import discover
 from firmware_bridge.links.url import parse_url
 from firmware_bridge.links.usb_link import UsbLink
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
-from firmware_bridge.protocol.messages import Catalogue, Envelope, Identify, Identity, Message
+from firmware_bridge.protocol.messages import (
+    Identify,
+    Identity,
+    Message,
+)
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES
 from firmware_bridge.simulator.run import Listening, SimulatorOptions, run_simulator

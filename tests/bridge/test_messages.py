@@ -16,14 +16,16 @@ from firmware_bridge.protocol.blob import (
     digest_of,
     encode_program,
 )
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.messages import (
     COMMON_MESSAGES,
     DIGEST_BYTES,
     REPLY,
     AskOutcome,
-    Catalogue,
     Done,
-    Envelope,
     Identify,
     Message,
     MessageError,

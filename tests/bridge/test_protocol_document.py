@@ -30,13 +30,15 @@ from renew_protocol_vectors import (
 from firmware_bridge.families.itp import wire as itp
 from firmware_bridge.families.scs import wire as scs
 from firmware_bridge.protocol.blob import ProgramRecord, decode_program, digest_of, encode_program
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, decode_frame, encode_frame
 from firmware_bridge.protocol.messages import (
     COMMON_MESSAGES,
     PROTOCOL_VERSION,
-    Catalogue,
     DeEscalation,
-    Envelope,
     ErrorCode,
     Handshake,
     Message,
@@ -195,7 +197,7 @@ def test_the_handshake_of_the_document_is_computed_here_from_the_standards_alone
     for end in ("host", "device"):
         assert hmac.digest(key, raw(f"{end} transcript"), "sha256") == raw(f"{end} proof")
         label, about, session, ours, theirs = cbor2.loads(raw(f"{end} transcript"))
-        assert label == f"neuraxis 2 proof of the {end}"
+        assert label == f"neuraxis 3 proof of the {end}"
         identity = from_diagnostic(values["identity"])
         assert about == [value for name, value in identity.items() if name != "boot"]
         assert (session, ours + theirs) == (int(values["session"]), salt)

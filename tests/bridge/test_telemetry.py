@@ -104,6 +104,7 @@ async def test_a_late_subscriber_sees_what_is_retained(broker: AnyBroker, told: 
         "serial": "SCS-7",
         "family": "scs",
         "model": "scs-16",
+        "sealed": True,
         "patient": "BENCH-007",
         "state": "running",
         "delivering": True,

@@ -77,6 +77,7 @@ def test_a_sample_tells_when_it_was_taken_and_how_old_it_is(outbox: Outbox, cloc
         "seq": 1,
         "wall_ms": 1_000_000,
         "age_ms": 40,
+        "sealed": True,
         "clock_ms": 250,
         "boot": 1,
         "state": "running",
@@ -168,7 +169,8 @@ def test_active_alarms_are_listed_by_priority(outbox: Outbox) -> None:
 
 
 def test_a_serial_number_cannot_break_out_of_its_topic() -> None:
-    assert Subject("a/+#é", "scs", "scs-16").topic("state") == "neuraxis/a%2F%2B%23%C3%A9/state"
+    subject = Subject("a/+#é", "scs", "scs-16", sealed=True)
+    assert subject.topic("state") == "neuraxis/a%2F%2B%23%C3%A9/state"
 
 
 # --- the URL -----------------------------------------------------------------------------------

@@ -10,7 +10,14 @@ from simulator_bench import burst, infusion, stimulation
 from firmware_bridge.families.itp import wire as itp
 from firmware_bridge.families.scs import wire as scs
 from firmware_bridge.protocol.blob import ProgramRecord, digest_of, encode_program
-from firmware_bridge.protocol.messages import COMMON_MESSAGES, Catalogue, Envelope, Message
+from firmware_bridge.protocol.catalogue import (
+    Catalogue,
+    Envelope,
+)
+from firmware_bridge.protocol.messages import (
+    COMMON_MESSAGES,
+    Message,
+)
 
 FAMILY_MESSAGES: Mapping[str, tuple[type[Message], ...]] = {
     "scs": scs.MESSAGES,

@@ -17,8 +17,16 @@ from firmware_bridge.families.itp.firmware import FILLS_KEPT
 from firmware_bridge.families.scs import wire as scs
 from firmware_bridge.families.scs.factory import FACTORY as STIMULATOR
 from firmware_bridge.protocol.blob import ProgramRecord, decode_program, digest_of, encode_program
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
-from firmware_bridge.protocol.messages import Commit, Envelope, Message, Open, Stage
+from firmware_bridge.protocol.messages import (
+    Commit,
+    Message,
+    Open,
+    Stage,
+)
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES
 from firmware_bridge.simulator.faults import FAULTS

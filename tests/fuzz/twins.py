@@ -73,7 +73,7 @@ TWINS: tuple[Twin, ...] = (
     Twin(
         "CBOR that is not canonical",
         "messages",
-        "firmware_bridge.protocol.messages",
+        "firmware_bridge.protocol.catalogue",
         "Catalogue.decode",
         "if again != body:",
         "if len(again) > len(body):",

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from cli_bench import INFUSION, cli, key_of, key_store, running, simulator, until
+from cli_bench import INFUSION, cli, journal_of, key_of, key_store, running, simulator, until
 
 from device_profiles.errors import UsageError
 from firmware_bridge.key_file import read_key
@@ -156,10 +156,33 @@ def test_a_board_in_bring_up_is_spoken_to_unsealed_only_when_asked(tmp_path: Pat
         assert asked.code == 0, asked.said
         assert "UNSEALED" in asked.err
         assert "UNSEALED" in asked.out
+        assert "dropped frames           none" in asked.out
         answer = cli("status", "--device", f"{url}?unsealed=yes", "--format", "json")
         assert answer.json["sealed"] is False
         planned = cli("plan", INFUSION, "--device", f"{url}?unsealed=yes")
         assert (planned.code, "UNSEALED" in planned.err) == (0, True)
+        assert "line:    UNSEALED" in planned.out
+        told = cli("plan", INFUSION, "--device", f"{url}?unsealed=yes", "--format", "json")
+        assert told.json["sealed"] is False
+        shown = cli("journal", "show", journal_of(device.serial))
+        assert f"connected to {device.serial} over an UNSEALED line (itp-20" in shown.out
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_run_shows_whether_its_line_is_sealed(tmp_path: Path, sealed: bool) -> None:
+    with simulator(tmp_path, "pump", sealed=sealed) as device:
+        url = device.url if sealed else f"{device.url}?unsealed=yes"
+        args = ("run", INFUSION, "--device", url, "--yes", "--for", "100 ms")
+        run = cli(*args)
+        assert run.code == 0, run.said
+        assert ("ITP-A (UNSEALED)  running" in run.out) is not sealed
+        told = cli(*args, "--format", "json")
+        events = [json.loads(line) for line in told.out.splitlines()]
+        samples = [one for one in events if one["event"] == "sample"]
+        assert {one["sealed"] for one in samples} == {sealed}
+        shown = cli("journal", "show", journal_of(device.serial))
+        assert ("UNSEALED" in shown.out) is not sealed
 
 
 @pytest.mark.real_clock

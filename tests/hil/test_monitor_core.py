@@ -21,7 +21,7 @@ from firmware_bridge.protocol.messages import AskStatus, Commit, Message, Open, 
 from hil.journal_tail import JournalTail, needed_past
 from hil.monitor_core import EARLIER_SESSIONS, FALL_TIME, STALE_STIMULATOR, MonitorCore
 from safety.events import Connected, Event, Intended, Opened, Settled
-from safety.journal_format import GENESIS, MAGIC, chained, encode_event, read_chain
+from safety.journal_format import GENESIS, MAGIC, SCHEMA, chained, encode_event, read_chain
 from safety.outputs import BolusOutput, Output
 
 PUMP = pump_case(button=button_nl(500)).program
@@ -85,6 +85,7 @@ class Watched:
 
 def status(**changes: object) -> PumpStatus:
     fields: dict[str, object] = {
+        "serial": IDENTITY.serial,
         "clock": 1,
         "boot": 1,
         "state": "running",
@@ -103,7 +104,8 @@ def status(**changes: object) -> PumpStatus:
 
 def shows(*amplitudes: int, slot: int = 0, boot: int = 1) -> StimulatorStatus:
     state = "on" if any(amplitudes) else "off"
-    return StimulatorStatus(1, boot, state, slot, list(amplitudes), bytes(16), 0, 3_900, 0, [])  # type: ignore[arg-type]
+    shown = list(amplitudes)
+    return StimulatorStatus("SCS-7", 1, boot, state, slot, shown, bytes(16), 0, 3_900, 0, [])  # type: ignore[arg-type]
 
 
 # --- frames --------------------------------------------------------------------------------------
@@ -195,7 +197,7 @@ def test_noise_is_passed_over() -> None:
 @pytest.mark.requirement("SR-27")
 @pytest.mark.fault("F51")
 def test_a_device_that_restarts_is_told_once() -> None:
-    met = Connected(instant(0), IDENTITY, 1, True, ms(0))
+    met = Connected(instant(0), IDENTITY, 1, True, ms(0), True)
     watched = Watched(met, *PAST)
     assert watched.received(status()) == []
     assert watched.received(status(boot=2)) == ["device-restarted"]
@@ -255,7 +257,7 @@ def entries(*events: Event, after: bytes = GENESIS) -> tuple[bytes, bytes]:
     return data, after
 
 
-FIRST = Opened(instant(0), "a" * 16, IDENTITY.serial, 2, True)
+FIRST = Opened(instant(0), "a" * 16, IDENTITY.serial, SCHEMA, True)
 
 
 @pytest.mark.requirement("SR-56")

@@ -21,9 +21,11 @@ from cli_bench import (
     STIMULATION,
     Running,
     Simulator,
+    apply,
     cli,
     is_silent,
     journal_of,
+    key_store,
     running,
     simulator,
     until,
@@ -36,6 +38,7 @@ from device_profiles.formulary import StopPolicy
 from device_profiles.quantities import Milliseconds
 from hil import monitor_process, monitor_rescue
 from hil.check import check_file
+from hil.keys import KeyStore
 from hil.monitor_line import SILENT_S, Hello
 from safety.alarms import Alarm
 from safety.commands import ProgramPump
@@ -406,14 +409,17 @@ def _hello(folder: Path, door: Path) -> bytes:
         "socket": str(door),
         "locks": [],
         "records": str(folder),
+        "keys": str(folder / "keys"),
     }
     return json.dumps(hello).encode() + b"\n"
 
 
 def _forged_bolus() -> bytes:
     from firmware_bridge.families.itp.wire import Bolus
+    from firmware_bridge.protocol.catalogue import (
+        Envelope,
+    )
     from firmware_bridge.protocol.frames import encode_frame
-    from firmware_bridge.protocol.messages import Envelope
     from hil.monitor_core import CATALOGUE
 
     data = encode_frame(CATALOGUE.encode(Envelope(7, 1, Bolus(5, 100_000, 60_000))))
@@ -436,6 +442,7 @@ def _alone(folder: Path, *locks: str) -> Hello:
         "",
         locks,
         str(folder),
+        str(folder / "keys"),
     )
 
 
@@ -456,6 +463,51 @@ def test_a_device_that_cannot_be_reached_is_told_at_once_and_noted_for_the_next_
     written = json.loads(note.read_text("utf-8"))
     assert (written["depth"], written["state"]) == ("hold", None)
     assert written["alarm"]["code"] == "owner-lost"
+
+
+def _alone_with(device: Simulator, folder: Path, url: str = "") -> Hello:
+    hello = _alone(folder)
+    identity = replace(hello.identity, serial=device.serial)
+    keys = str(key_store().folder)
+    return replace(hello, url=url or device.url, identity=identity, keys=keys)
+
+
+@pytest.mark.requirement("SR-32")
+def test_with_a_key_the_monitor_believes_a_sealed_status_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor_rescue, "LINK_PATIENCE_S", 0.0)
+    said: list[str] = []
+    with simulator(tmp_path, "pump") as device:
+        assert monitor_rescue.rescue(_alone_with(device, tmp_path), LOST, None, said.append)
+        assert said[-1].startswith("stopped and confirmed: ITP-A is")
+        assert "UNSEALED" not in said[-1]
+        other = _alone_with(device, tmp_path)
+        wrong = KeyStore(tmp_path / "wrong")
+        wrong.make(device.serial)
+        other = replace(other, keys=str(wrong.folder))
+        assert not monitor_rescue.rescue(other, LOST, None, said.append)
+        assert "could not be confirmed by a status that proves who it is from" in said[-1]
+        assert "does not prove that it holds that device's key" in said[-1]
+        assert "Go to the device" in said[-1]
+
+
+@pytest.mark.requirement("SR-32")
+def test_without_the_key_the_monitor_stops_and_says_that_nothing_proves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor_rescue, "LINK_PATIENCE_S", 0.0)
+    said: list[str] = []
+    with simulator(tmp_path, "pump", sealed=False) as device:
+        apply(INFUSION, f"{device.url}?unsealed=yes")
+        hello = replace(_alone_with(device, tmp_path), keys=str(tmp_path / "none"))
+        assert not monitor_rescue.rescue(hello, LOST, None, said.append)
+        assert "a status says held, but nothing proves whose it is: there is no key" in said[-1]
+        notes = [json.loads(path.read_text("utf-8")) for path in tmp_path.glob("*-*.json")]
+        assert [(one["depth"], one["state"]) for one in notes] == [("hold", None)]
+        asked = _alone_with(device, tmp_path, f"{device.url}?unsealed=yes")
+        assert monitor_rescue.rescue(asked, LOST, None, said.append)
+        assert "ITP-A is held, by a status that nothing proves: this line is UNSEALED" in said[-1]
 
 
 def test_a_device_that_has_a_new_owner_already_is_left_to_it(

@@ -13,6 +13,7 @@ from firmware_bridge.clock import RealClock
 from firmware_bridge.controller import Plan
 from firmware_bridge.driver import Sample
 from firmware_bridge.families.table import AnyController
+from firmware_bridge.telemetry_outbox import Subject
 from hil.telemetry import PublishedDisplay
 from hil.watch import Watched
 from safety.alarms import ActiveAlarm, Alarm
@@ -48,7 +49,8 @@ class Shown:
 class Recorder:
     """A publisher that remembers."""
 
-    def __init__(self, broker: object, subject: object, clock: object, say: object) -> None:
+    def __init__(self, broker: object, subject: Subject, clock: object, say: object) -> None:
+        self.subject = subject
         self.calls: list[tuple[Any, ...]] = []
         self.left = False
 
@@ -90,6 +92,8 @@ class Device:
         default_factory=lambda: type("State", (), {"patient": "BENCH-007", "alarms": ()})
     )
 
+    session: Any = field(default_factory=lambda: type("Session", (), {"sealed": False}))
+
     async def sample(self) -> Sample:
         if self.answers is None:
             raise DeviceSilent("it does not answer")
@@ -104,7 +108,7 @@ class Device:
 def recorders(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
     made: list[Recorder] = []
 
-    def make(*args: object) -> Recorder:
+    def make(*args: Any) -> Recorder:
         made.append(Recorder(*args))
         return made[-1]
 
@@ -144,6 +148,7 @@ async def test_every_sample_alarm_and_state_is_shown_and_published(
     display, device = published("mqtt://broker"), Device()
     async with display.publishing(device.controller):
         (told,) = recorders
+        assert told.subject.sealed is False, "an unsealed line is published as such"
         assert told.taken() == [("alarms",), ("state", "off", False, "BENCH-007")]
         display.watched(Watched(RUNNING, ()))
         assert told.taken() == [

@@ -14,8 +14,10 @@ from typing import Literal, NamedTuple
 
 from firmware_bridge.families.body import TruthLine
 from firmware_bridge.families.itp.firmware import PumpFirmware
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder
-from firmware_bridge.protocol.messages import Envelope
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES, MachineKind, machine_kind
 from safety import gate

@@ -96,7 +96,7 @@ def limited(therapy: InfusionTherapy, name: str = "", an_hour: int = 0) -> Infus
 
 def connected(now: int) -> Connected:
     """A host takes charge of the pump."""
-    return Connected(instant(now), IDENTITY, 1, True, Milliseconds(now))
+    return Connected(instant(now), IDENTITY, 1, True, Milliseconds(now), True)
 
 
 def proved(command: Command) -> State:

@@ -124,7 +124,7 @@ class Life:
     def connect(self) -> None:
         """A host takes charge of the pump."""
         now = instant(self.now)
-        self.tell(Connected(now, self.identity, self.starts, True, Milliseconds(self.now)))
+        self.tell(Connected(now, self.identity, self.starts, True, Milliseconds(self.now), True))
         self.twin.hear(Met(self.now, self.starts))
 
     def tell(self, event: Event) -> None:

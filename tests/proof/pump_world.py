@@ -169,4 +169,4 @@ def beginning(world: World) -> Moment:
 
 def connected(now: int) -> Connected:
     """A host takes charge; the pump has not restarted."""
-    return Connected(instant(now), IDENTITY, 1, True, Milliseconds(now))
+    return Connected(instant(now), IDENTITY, 1, True, Milliseconds(now), True)

@@ -35,17 +35,19 @@ from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.scs.driver import outputs_of
 from firmware_bridge.families.table import CATALOGUE, AnyController, connect
 from firmware_bridge.links.base import Link, Receiver
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+    SealedEnvelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
     Challenged,
-    Envelope,
     Identity,
     Message,
     MessageError,
     Open,
     OpenSealed,
     Prove,
-    SealedEnvelope,
 )
 from firmware_bridge.protocol.seal import (
     DeviceKey,

@@ -333,7 +333,7 @@ def test_a_family_is_not_made_to_show_what_it_cannot() -> None:
         STIMULATOR.procedure(intended("give-bolus", BOLUS))
     for driver in (PUMP, STIMULATOR):
         with pytest.raises(DeviceFault):
-            driver.sample(Stopped())
+            driver.sample(Stopped("ITP-0001"))
 
 
 # --- the last look: every single change shows ----------------------------------------------------
@@ -497,6 +497,7 @@ def test_a_bridge_may_go_on_in_a_safe_state_and_a_prime_may_not(
     state: Any, bolus_id: int, flow: int, safe: bool
 ) -> None:
     status = PumpStatus(
+        serial="ITP-0001",
         clock=1,
         boot=1,
         state=state,

@@ -166,7 +166,7 @@ async def whoever_answers_is_identified_and_planned_for(end: Line) -> None:
     plan = await pump.plan(program_pump(wall_ms=end.clock.wall_ms()), "BENCH-012")
     assert (plan.verdict, plan.old) == ("accepted", ())
     assert (await pump.sample()).state == "empty-program"
-    assert pump.session.counts.damaged == pump.session.counts.timeouts == 0
+    assert pump.session.counts.corrupt == pump.session.counts.timeouts == 0
     await pump.close()
 
 

@@ -26,13 +26,16 @@ from firmware_bridge.families.itp.wire import Bolus
 from firmware_bridge.families.scs.wire import Renew
 from firmware_bridge.families.table import CATALOGUE, connect, stop_at_once
 from firmware_bridge.links.base import Link, Receiver
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+    SealedEnvelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
     AskStatus,
     Challenged,
     Commit,
     Done,
-    Envelope,
     Identify,
     Identity,
     Message,
@@ -41,7 +44,6 @@ from firmware_bridge.protocol.messages import (
     Read,
     Refused,
     Reply,
-    SealedEnvelope,
     Stage,
     Stop,
     Stopped,
@@ -283,7 +285,7 @@ async def test_a_stop_that_a_forger_confirms_is_not_confirmed() -> None:
         def forge(body: bytes) -> bytes | None:
             request = plain(body)
             if isinstance(request, Stop):
-                those[-1].answer(body, Stopped())
+                those[-1].answer(body, Stopped("ITP-0001"))
             elif isinstance(request, AskStatus):
                 those[-1].answer(body, safe)
             else:
@@ -404,7 +406,7 @@ async def test_an_unsealed_reply_confirms_nothing_and_is_told_of() -> None:
         assert bench.intents()[1_002] == "refused"
         assert controller.session.counts.forged == 2
         those[-1].to_device = lambda _: None
-        assert "Dropped: 2 frames that the device has not sealed" in str(
+        assert "Dropped since this host connected: 2 forged" in str(
             await failure(controller.sample())
         )
 

@@ -103,7 +103,7 @@ def settled(number: int) -> Settled:
 
 
 def connected() -> Connected:
-    return Connected(instant(0), IDENTITY, 1, False, Milliseconds(0))
+    return Connected(instant(0), IDENTITY, 1, False, Milliseconds(0), True)
 
 
 def chapter() -> list[Event]:

@@ -195,7 +195,7 @@ class Story:
         if not self.journal:
             self.tell(Opened(instant(self.now), "a" * 16, SERIAL, 1, True))
         clock = Milliseconds(self.now)
-        self.tell(Connected(instant(self.now), IDENTITY, boot, delivering, clock))
+        self.tell(Connected(instant(self.now), IDENTITY, boot, delivering, clock, True))
 
     def restart(self) -> None:
         """The host dies and starts again from its journal."""

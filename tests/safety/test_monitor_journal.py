@@ -213,7 +213,7 @@ def test_a_stimulation_may_flow_from_its_intent_until_a_confirmed_stop() -> None
     assert one.amplitudes == (1, 0)
     assert told(Stopped(AT, "policy", False), start=granted).stimulations == (RUNNING,)
     assert told(Stopped(AT, "policy", True), start=granted).stimulations == ()
-    met = Connected(AT, IDENTITY, 2, False, Milliseconds(0))
+    met = Connected(AT, IDENTITY, 2, False, Milliseconds(0), True)
     assert told(met, start=granted).stimulations == ()
     assert met.identity.serial == SERIAL
 

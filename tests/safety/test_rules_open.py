@@ -529,7 +529,7 @@ def test_after_an_unknown_program_any_may_be_applied_and_no_higher_one_for_a_day
 def test_on_a_fast_simulator_a_state_grows_old_by_the_time_of_the_line() -> None:
     story = programmed()
     fast = replace(IDENTITY, speed=1_800)
-    story.tell(Connected(instant(0), fast, 1, True, Milliseconds(0)))
+    story.tell(Connected(instant(0), fast, 1, True, Milliseconds(0), True))
     for age, refused in ((3 * ITP.poll * 1_800, False), (3 * ITP.poll * 1_800 + 1, True)):
         now = instant(10, fast=10**9)
         ask = Ask(now, 9, bolus_nl(1), "BENCH-012", seen=Milliseconds(now.fast - age))

@@ -9,19 +9,21 @@ from simulator_bench import BORN_MS
 from firmware_bridge.families.itp.wire import WireDrug, WirePumpProgram, WireStep
 from firmware_bridge.families.scs.wire import WireArea, WireElectrode, WireProgram
 from firmware_bridge.protocol.blob import ProgramRecord, digest_of, encode_program
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+    SealedEnvelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
     Challenged,
     Commit,
     Done,
-    Envelope,
     Identify,
     Identity,
     Message,
     OpenSealed,
     Prove,
     Proved,
-    SealedEnvelope,
     Stage,
 )
 from firmware_bridge.protocol.seal import DeviceKey, Handshake, SealedLine, is_sealed

@@ -17,6 +17,9 @@ from firmware_bridge.families.scs.wire import (
     WireProgram,
 )
 from firmware_bridge.protocol.blob import ProgramRecord, digest_of, encode_program
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
     AskEvent,
@@ -24,7 +27,6 @@ from firmware_bridge.protocol.messages import (
     AskStatus,
     Commit,
     Done,
-    Envelope,
     LoggedEvent,
     Message,
     Open,

@@ -226,21 +226,21 @@ def a_counter_that_is_used_up_ends_the_session_and_not_the_stop() -> None:
     with pytest.raises(CounterUsedUp):
         host.seal(b"from the beginning", 1)
     assert line.deliver(last) == []
-    assert line.say(Stop("hold")) == [Stopped()]
+    assert line.say(Stop("hold")) == [Stopped("ITP-0001")]
 
 
 def a_stop_needs_no_key_and_no_session() -> None:
     line = Line("pump")
-    assert line.say(Stop("flow")) == [Stopped()]
+    assert line.say(Stop("flow")) == [Stopped("ITP-0001")]
     assert [type(one) for one in line.say(AskStatus(), session=12)] == [PumpStatus]
 
 
 def a_stop_in_the_middle_of_a_handshake_works_sealed_and_not() -> None:
     line = pump()
     line.say(OpenSealed(9, bytes(16)))
-    assert line.ask(Stop("hold")) == [Stopped()]
+    assert line.ask(Stop("hold")) == [Stopped("ITP-0001")]
     line.say(OpenSealed(9, bytes(16)))
-    assert line.say(Stop("hold")) == [Stopped()]
+    assert line.say(Stop("hold")) == [Stopped("ITP-0001")]
 
 
 SENTENCES: dict[str, Callable[[], None]] = {
@@ -349,7 +349,7 @@ def test_a_change_of_any_word_of_the_identity_changes_what_is_proved() -> None:
     """So that a line cannot show the host another model, speed or version than there is."""
     said = Handshake(IDENTITY, 1, bytes(16), bytes(16))
     changes: dict[str, Any] = {
-        "protocol": 3, "family": "scs", "model": "x", "serial": "x", "firmware": "x",
+        "protocol": 4, "family": "scs", "model": "x", "serial": "x", "firmware": "x",
         "calibration": "x", "simulated": False, "speed": 2,
     }  # fmt: skip
     for name, value in changes.items():

@@ -480,7 +480,7 @@ def test_no_sequence_drives_a_contact_over_its_program(actions: list[str]) -> No
             case "start":
                 replies = bench.send(Start(2 + number, 0, digest, [4_200], 2_000))
             case "stop":
-                assert bench.send(Stop("hold")) == [Stopped()]
+                assert bench.send(Stop("hold")) == [Stopped("SCS-0001")]
             case "reset":
                 bench.device.inject("reset", bench.now)
                 bench.open()

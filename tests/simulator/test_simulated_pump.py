@@ -366,7 +366,7 @@ def test_the_button_is_closed_while_held_without_program_and_during_a_bolus() ->
 def test_each_depth_of_stop_ends_in_its_state(policy: str, depth: Any, state: str) -> None:
     bench = pumping(infusion(stop_policy=policy))
     bench.at(HOUR)
-    assert bench.send(Stop(depth), session=0) == [Stopped()]
+    assert bench.send(Stop(depth), session=0) == [Stopped("ITP-0001")]
     now = status(bench)
     assert now.state == state
     assert now.flow == (0 if state == "halted" else 240_000)
@@ -382,7 +382,7 @@ def test_each_depth_of_stop_ends_in_its_state(policy: str, depth: Any, state: st
 
 def test_an_empty_pump_stops_and_stays_empty() -> None:
     bench = Bench("pump").open()
-    assert bench.send(Stop("flow")) == [Stopped()]
+    assert bench.send(Stop("flow")) == [Stopped("ITP-0001")]
     assert status(bench).state == "empty-program"
     assert bench.refused(Bolus(2, 15_000, OVER)) == "wrong-state"
 

@@ -227,7 +227,7 @@ def test_a_stop_ends_a_measurement_for_good() -> None:
     bench = Bench("stimulator").open()
     bench.send(Measure(5, 100, 100, 8))
     bench.at(100)
-    assert bench.send(Stop("hold")) == [Stopped()]
+    assert bench.send(Stop("hold")) == [Stopped("SCS-0001")]
     assert bench.at(1_000) == []
     assert bench.ask(AskOutcome(5), OutcomeOf).state == "interrupted"
     assert bench.ask(AskImpedance(), Impedances).id == 0
@@ -298,7 +298,7 @@ def test_another_session_can_only_look_open_and_stop() -> None:
     assert isinstance(identity, Identity)
     assert identity.simulated
     assert len(bench.send(AskStatus(), session=0)) == 1
-    assert bench.send(Stop("hold"), session=0) == [Stopped()]
+    assert bench.send(Stop("hold"), session=0) == [Stopped("SCS-0001")]
 
 
 def test_opening_a_session_clears_what_was_staged() -> None:

@@ -17,12 +17,14 @@ from device_profiles.errors import LinkError, LinkLost, UsageError
 from firmware_bridge.clock import RealClock, VirtualClock, VirtualLoop
 from firmware_bridge.families.scs.wire import Measure, Start
 from firmware_bridge.protocol.blob import digest_of, encode_program
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+)
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
     AskStatus,
     Commit,
     Done,
-    Envelope,
     Identify,
     Identity,
     Message,
@@ -232,7 +234,7 @@ async def test_a_new_client_takes_the_place_of_the_old_one() -> None:
         async with asyncio.timeout(10):
             with contextlib.suppress(ConnectionError):
                 assert await first_reader.read() == b""
-        assert await ask(reader, writer, Stop("hold")) == Stopped()
+        assert await ask(reader, writer, Stop("hold")) == Stopped("SCS-0001")
         first_writer.close()
         writer.close()
         simulator.process.send_signal(signal.SIGTERM)

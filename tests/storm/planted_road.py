@@ -15,17 +15,17 @@ from device_profiles.errors import NeuraxisError, Uncertain
 from firmware_bridge.controller import Controller
 from firmware_bridge.driver import Sample, Step
 from firmware_bridge.families import firmware as firmware_module
+from firmware_bridge.families import table
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.scs import firmware as scs_firmware
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.known_device import KnownDevice
+from firmware_bridge.links.base import Link
 from firmware_bridge.protocol.messages import (
     AskOutcome,
     AskStatus,
     Done,
     MessageError,
-    Open,
-    Opened,
     OutcomeOf,
     Reply,
     Stop,
@@ -188,7 +188,7 @@ async def trusts_the_write(session: Session, sample_of: Any, depth: Any) -> Samp
 
 async def make_safe_blindly(self: Any, depth: Any) -> Sample:
     sample = await trusts_the_write(self.session, None, depth)
-    await self.note_stop(depth, confirmed=True)
+    await self.note_stop(depth)
     return sample
 
 
@@ -205,10 +205,15 @@ async def close_with_a_stop(self: KnownDevice) -> None:
 # --- conversations -------------------------------------------------------------------------------
 
 
-async def open_without_asking(self: Session) -> None:
-    fresh = self._new_session()
-    await self._ask(Open(fresh), Opened)
-    self._session = fresh
+_identified = table._identified
+
+
+def takes_whoever_answers(link: Link, serial: str | None) -> Any:
+    return _identified(link, None)
+
+
+def believes_anybody(self: Session, reply: Reply) -> None:
+    """A host that takes a reply from whoever says it."""
 
 
 _begin = PumpController.begin
@@ -356,8 +361,13 @@ ROAD_BUGS: Mapping[str, RoadBug] = {
         ),
         RoadBug(
             "reconnect without identity",
-            "a new session does not ask who is at the end of the line",
-            put(Session, "open", open_without_asking),
+            "a new host takes charge of whatever device answers",
+            put(table, "_identified", takes_whoever_answers),
+        ),
+        RoadBug(
+            "any device's word counts",
+            "a reply is taken from whatever device says it",
+            put(Session, "_another", believes_anybody),
         ),
         RoadBug(
             "a new host puts things back",

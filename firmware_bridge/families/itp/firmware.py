@@ -179,6 +179,7 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         memory, body = self.memory, self.body
         prime = body.bolus("prime")
         return wire.PumpStatus(
+            serial=self.identity.serial,
             clock=self.clock_ms,
             boot=memory.boot,
             state=memory.state,

@@ -10,7 +10,7 @@ from firmware_bridge.protocol.messages import (
     U64,
     CommandId,
     Message,
-    Reply,
+    SaysWho,
     TherapyRequest,
     message,
 )
@@ -90,7 +90,7 @@ class Prime(TherapyRequest):
 
 
 @message
-class PumpStatus(Reply):
+class PumpStatus(SaysWho):
     """The pump's state at ``clock`` (its own UTC clock, ms of Unix time).
 
     ``state``: ``empty-program`` (nothing programmed yet), ``running``, ``held`` (basal on,

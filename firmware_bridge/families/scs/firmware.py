@@ -30,9 +30,11 @@ from firmware_bridge.families.firmware import (
 from firmware_bridge.families.scs import factory, wire
 from firmware_bridge.families.scs.body import METER_MAX_OHMS, StimulatorBody
 from firmware_bridge.protocol.blob import decode_program, digest_of, encode_program
+from firmware_bridge.protocol.catalogue import (
+    Envelope,
+)
 from firmware_bridge.protocol.messages import (
     Done,
-    Envelope,
     Message,
     OutcomeState,
     Reply,
@@ -130,6 +132,7 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
         body = self.body
         lease = 0 if self._lease_end is None else self._lease_end - body.t_ms
         return wire.StimulatorStatus(
+            serial=self.identity.serial,
             clock=self.clock_ms,
             boot=self.memory.boot,
             state=body.state,

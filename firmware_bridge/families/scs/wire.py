@@ -18,6 +18,7 @@ from firmware_bridge.protocol.messages import (
     Query,
     Renewal,
     Reply,
+    SaysWho,
     TherapyRequest,
     message,
 )
@@ -149,7 +150,7 @@ class Impedances(Reply):
 
 
 @message
-class StimulatorStatus(Reply):
+class StimulatorStatus(SaysWho):
     """The stimulator's state at ``clock`` (its own clock, ms of Unix time).
 
     ``state``: ``off``; ``rising``, ``on``, ``paused`` (the pause of a cycle), ``falling``.
