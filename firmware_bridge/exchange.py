@@ -102,7 +102,7 @@ class Exchange:
         self._seal = HostSeal(key, draw) if key is not None else None
         self._session = 0
         self._sequence = 0
-        self._pace = Pace(link)
+        self._pace = Pace(link, self.lost)
         self._waiting: dict[int, Waiting] = {}
         self._decoder = FrameDecoder()
         self._damaged_before = 0
@@ -130,7 +130,7 @@ class Exchange:
 
     def _begin_anew(self, link: Link) -> None:
         """Forgets all that was said over the link before, and holds another, not opened yet."""
-        self._link, self._pace, self._session = link, Pace(link), 0
+        self._link, self._pace, self._session = link, Pace(link, self.lost), 0
         self._damaged_before = self.counts.damaged
         self._decoder = FrameDecoder()
         self._broken = None
