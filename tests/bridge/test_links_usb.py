@@ -10,6 +10,7 @@ from usb_backend import BULK_IN, BULK_OUT, VirtualBus, VirtualUsbDevice
 
 from device_profiles.errors import LinkError, LinkLost
 from firmware_bridge.links import usb_link
+from firmware_bridge.links.base import MAX_QUEUED
 from firmware_bridge.links.url import parse_url
 from firmware_bridge.links.usb_link import UsbLink
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
@@ -110,6 +111,20 @@ async def test_unplugged_while_writing(
     device.unplug()
     link.write(b"x")
     assert "unplugged" in str(await probe.loss())
+
+
+@pytest.mark.fault("F45")
+async def test_a_device_that_takes_nothing_is_a_loss_and_keeps_nobody_from_closing(
+    link: UsbLink, device: VirtualUsbDevice, probe: Probe
+) -> None:
+    device.takes_nothing = True
+    link.write(b"x")
+    assert link.queued == 1
+    with pytest.raises(LinkLost, match="took none"):
+        link.write(bytes(MAX_QUEUED))
+    await probe.loss()
+    await link.close()
+    assert not device.claimed
 
 
 @pytest.mark.parametrize("endpoint", [BULK_IN, BULK_OUT])

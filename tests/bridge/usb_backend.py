@@ -42,6 +42,7 @@ class VirtualUsbDevice:
         self.stalls: dict[int, int] = {BULK_IN: 0, BULK_OUT: 0}
         self.halts_cleared: list[int] = []
         self.claimed = False
+        self.takes_nothing = False
         self.read_waits = threading.Event()
         self._arrived = threading.Condition()
         self._outgoing = bytearray()
@@ -62,6 +63,8 @@ class VirtualUsbDevice:
     def write(self, data: bytes) -> int:
         """The host's transfer out."""
         self._check(BULK_OUT)
+        if self.takes_nothing:
+            raise usb.core.USBTimeoutError("Operation timed out", -7, errno.ETIMEDOUT)
         self.send(self.peer.exchange(data))
         return len(data)
 

@@ -146,7 +146,7 @@ async def test_a_link_that_is_gone_keeps_nobody_waiting() -> None:
 
 
 @pytest.mark.requirement("SR-32")
-@pytest.mark.fault("F40")
+@pytest.mark.fault("F90")
 async def test_a_stop_overtakes_a_thousand_queries_and_waits_for_one_frame_at_most() -> None:
     slow: list[SlowLink] = []
 
