@@ -214,7 +214,8 @@ def find_device(url: DeviceUrl, backend: Any = None) -> Any:
     if not devices:
         raise LinkError(
             f"{url} could not be opened: no USB device {name} is connected. Check the cable and "
-            "the device's power; `neuraxis devices` lists what there is."
+            "the device's power; `neuraxis devices` lists what there is. A "
+            "simulator behind USB/IP is connected once the command it calls `attach` has run."
         )
     if len(devices) == 1 and (url.serial is None or not devices[0].iSerialNumber):
         return devices[0]  # one without a number is asked for its own once it is open
