@@ -111,7 +111,8 @@ class VirtualBus(IBackend):  # type: ignore[misc]
         return SimpleNamespace(
             bLength=18, bDescriptorType=1, bcdUSB=0x0200, bDeviceClass=0xFF, bDeviceSubClass=0,
             bDeviceProtocol=0, bMaxPacketSize0=64, idVendor=dev.vendor, idProduct=dev.product,
-            bcdDevice=0x0100, iManufacturer=0, iProduct=0, iSerialNumber=_SERIAL_NUMBER_INDEX,
+            bcdDevice=0x0100, iManufacturer=0, iProduct=0,
+            iSerialNumber=_SERIAL_NUMBER_INDEX if dev.serial else 0,
             bNumConfigurations=1, address=self._devices.index(dev) + 1, bus=1, port_number=1,
             port_numbers=(1,), speed=2,
         )  # fmt: skip
