@@ -1,5 +1,7 @@
 """Faults of time and of the process, each by the words of its row in the register."""
 
+import asyncio
+
 import pytest
 from road_bench import (
     DOSE,
@@ -14,15 +16,16 @@ from road_bench import (
 )
 from road_bench import both_lines as both_lines
 
-from device_profiles.errors import Refused
+from device_profiles.errors import DeviceFault, Refused
 from device_profiles.notation import parse_duration
 from device_profiles.quantities import MicroAmps
+from firmware_bridge.clock import NS_PER_S, VirtualLoop
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.itp.wire import Bolus
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.scs.wire import SetAmplitude
 from firmware_bridge.families.table import AnyController
-from firmware_bridge.protocol.messages import Message
+from firmware_bridge.protocol.messages import Commit, Message
 
 
 async def dose(controller: AnyController) -> None:
@@ -106,3 +109,62 @@ async def test_whatever_breaks_after_the_first_byte_leaves_the_dose_held(
         await bench.connect()
         assert bench.intents()[intent] == "delivered"
         assert bench.device.frames_of(intent) == 1
+
+
+@pytest.mark.requirement("SR-53")
+@pytest.mark.fault("F65")
+@pytest.mark.fault("F69")
+@pytest.mark.parametrize("family", ["pump", "stimulator"])
+async def test_a_process_stopped_for_ten_minutes_sends_nothing_of_what_it_had_decided(
+    family: str,
+) -> None:
+    """It stands still between the durable intent and the first byte."""
+    async with road(family) as bench:
+        controller = await bench.connect()
+        await apply(controller)
+        if isinstance(controller, StimulatorController):
+            await start(controller)
+        loop, sync = asyncio.get_running_loop(), bench.disk.sync
+        assert isinstance(loop, VirtualLoop)
+
+        def stand_still() -> None:
+            sync()
+            bench.disk.sync = sync  # type: ignore[method-assign]
+            loop.now_ns += 600 * NS_PER_S
+
+        bench.disk.sync = stand_still  # type: ignore[method-assign]
+        written = len(bench.link.requests)
+        error = await failure(dose(controller))
+        assert "it waited for more than 5000 ms" in str(error)
+        sent = bench.link.requests[written:]
+        assert not any(isinstance(one, Bolus | SetAmplitude) for one in sent)
+        assert bench.intents()[max(bench.intents())] == "refused"
+        if isinstance(controller, StimulatorController):
+            assert (await controller.sample()).safe, "its lease is over"
+            with pytest.raises(DeviceFault, match="lease"):
+                await controller.keep_alive()
+
+
+@pytest.mark.requirement("SR-22")
+@pytest.mark.fault("F94")
+@pytest.mark.parametrize("family", ["pump", "stimulator"])
+async def test_a_commit_that_a_dead_host_left_open_counts_only_once_it_was_read_back_equal(
+    family: str,
+) -> None:
+    async with road(family) as bench:
+        controller = await bench.connect()
+        task = asyncio.ensure_future(failure(apply(controller)))
+        bench.link.after_write = lambda sent: bool(isinstance(sent, Commit) and task.cancel())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        intent = max(bench.intents())
+        assert bench.intents()[intent] == "open"
+        await rise(1)
+        await bench.die()
+        bench.runner.inject("read_back_differs")
+        again = await bench.connect()
+        assert bench.device.outcome(intent) == "executed"
+        assert bench.intents()[intent] != "delivered"
+        assert ("program-differs", "HIGH") in bench.codes
+        assert isinstance(await failure(dose(again)), Refused)
+        assert (await apply(again)).outcome == "delivered"
