@@ -44,7 +44,8 @@ class Pace:
         self._link = link
         self._jammed = jammed
         self._held, self._looks = 0, 0
-        """Bytes that the link held at the last look; how often it has held as many since."""
+        """Bytes that the link held at the last look; how often it has held as many since it was
+        free."""
         self._free_at = 0.0
         self._waiting: list[tuple[Turn, int, asyncio.Future[None]]] = []
         self._count = 0
@@ -93,7 +94,10 @@ class Pace:
     def _is_free(self) -> bool:
         if self._ended:
             return True
-        return not self._is_on_the_wire() and not self._link.queued
+        is_free = not self._is_on_the_wire() and not self._link.queued
+        if is_free:
+            self._looks = 0  # what it holds at the next look is another frame, of any length
+        return is_free
 
     def _is_on_the_wire(self) -> bool:
         return self._free_at > 0 and asyncio.get_running_loop().time() < self._free_at

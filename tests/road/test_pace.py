@@ -161,6 +161,19 @@ async def test_a_line_is_jammed_only_when_it_hands_on_nothing_for_seconds() -> N
     await waiting
 
 
+async def test_a_line_that_every_look_finds_busy_with_another_frame_is_not_jammed() -> None:
+    link, lost = PaperLink(None), list[LinkError]()
+    pace, told = Pace(link, lost.append), list[tuple[float, str]]()
+    for _ in range(2 * PATIENT_LOOKS):
+        link.held = 17
+        waiting = asyncio.ensure_future(in_turn(pace, Turn.QUERY, "a", told))
+        await asyncio.sleep(1.5 * LOOK_AGAIN_S)
+        link.held = 0
+        pace.answered()
+        await waiting
+    assert lost == []
+
+
 async def test_a_link_that_is_gone_keeps_nobody_waiting() -> None:
     link = PaperLink(None)
     link.held = 10
