@@ -50,16 +50,23 @@ def stimulator_process(folder: Path, key: DeviceKey | None = None) -> Iterator[s
 
 @contextmanager
 def stimulator_process_at(listen: str, *options: str) -> Iterator[str]:
-    """The URL of a simulated stimulator on the core beside ours; it ends with the context."""
+    """The URL of a simulated stimulator; see `listening_stimulator`."""
+    with listening_stimulator(listen, *options) as told:
+        yield told["listening"]
+
+
+@contextmanager
+def listening_stimulator(listen: str, *options: str) -> Iterator[dict[str, str]]:
+    """What a simulated stimulator on the core beside ours tells; it ends with the context."""
     command = [sys.executable, "-m", "firmware_bridge.simulator", "stimulator"]
     command += ["--listen", listen, "--until-parent-ends", *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            url = json.loads(child.stdout.readline())["listening"]
+            told = json.loads(child.stdout.readline())
             pin(child.pid, core=1)
-            yield url
+            yield told
         finally:
             child.stdin.close()
             try:

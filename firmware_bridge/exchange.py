@@ -86,7 +86,7 @@ class Exchange:
         self._identity: Identity | None = None
         self._session = 0
         self._sequence = 0
-        self._pace = Pace(link)
+        self._pace = Pace(link, self.lost)
         self._waiting: dict[int, Waiting] = {}
         self._over: dict[int, Waiting] = {}
         """The newest requests that nobody waits for any more, at most `RECENT_KEPT`."""
@@ -116,7 +116,7 @@ class Exchange:
 
     def _begin_anew(self, link: Link) -> None:
         """Forgets all that was said over the link before, and holds another, not opened yet."""
-        self._link, self._pace, self._session = link, Pace(link), 0
+        self._link, self._pace, self._session = link, Pace(link, self.lost), 0
         self._corrupt_before = self.counts.corrupt
         self._decoder = FrameDecoder()
         self._broken = None

@@ -6,15 +6,22 @@ wait behind lease renewals and therapy, each kind in the order of its calls.
 """
 
 import asyncio
+from collections.abc import Callable
 from enum import IntEnum
 from heapq import heappop, heappush
 
-from firmware_bridge.links.base import Link
+from device_profiles.errors import LinkError, LinkLost
+from firmware_bridge.links.base import Link, LiveLink
 
 BITS_PER_BYTE = 10
 """On a serial wire: eight, and a start and a stop bit."""
 LOOK_AGAIN_S = 0.001
 """How often a link is asked whether it has handed on what it was given."""
+PATIENT_LOOKS = 2_000
+"""After so many looks in a row at a link that hands on nothing it counts as lost: some seconds.
+
+Looks and not time: a host that was stopped for minutes has not looked meanwhile.
+"""
 
 
 class Turn(IntEnum):
@@ -26,10 +33,19 @@ class Turn(IntEnum):
 
 
 class Pace:
-    """The turns on one link. A frame is written right after `turn` returned, or it is urgent."""
+    """The turns on one link. A frame is written right after `turn` returned, or it is urgent.
 
-    def __init__(self, link: Link) -> None:
+    ``jammed`` hears of a link that hands on nothing any more while somebody waits for a turn.
+    """
+
+    def __init__(
+        self, link: Link, jammed: Callable[[LinkError], None] = lambda error: None
+    ) -> None:
         self._link = link
+        self._jammed = jammed
+        self._held, self._looks = 0, 0
+        """Bytes that the link held at the last look; how often it has held as many since it was
+        free."""
         self._free_at = 0.0
         self._waiting: list[tuple[Turn, int, asyncio.Future[None]]] = []
         self._count = 0
@@ -78,8 +94,19 @@ class Pace:
     def _is_free(self) -> bool:
         if self._ended:
             return True
-        is_on_the_wire = self._free_at > 0 and asyncio.get_running_loop().time() < self._free_at
-        return not is_on_the_wire and not self._link.queued
+        is_free = not self._is_on_the_wire() and not self._link.queued
+        if is_free:
+            self._looks = 0  # what it holds at the next look is another frame, of any length
+        return is_free
+
+    def _is_on_the_wire(self) -> bool:
+        return self._free_at > 0 and asyncio.get_running_loop().time() < self._free_at
+
+    def _is_jammed(self) -> bool:
+        held = self._link.queued
+        is_still = held == self._held and not self._is_on_the_wire()
+        self._held, self._looks = held, self._looks + 1 if is_still else 0
+        return held > 0 and self._looks >= PATIENT_LOOKS
 
     def _wake_when_free(self) -> None:
         if self._timer is not None:
@@ -98,7 +125,15 @@ class Pace:
     def _wake(self) -> None:
         self._timer = None
         if self._waiting and not self._is_free():
-            self._wake_when_free()
+            if self._is_jammed():
+                self._jammed(
+                    LinkLost(
+                        f"{self._link.url} is gone: it takes nothing any more; the last "
+                        f"{self._held} bytes still wait. {LiveLink.REMEDY}"
+                    )
+                )
+            else:
+                self._wake_when_free()
         elif self._waiting:
             _, _, turn = heappop(self._waiting)
             if turn.done():

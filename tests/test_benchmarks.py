@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import codec, fleet, harness, journal, pump_days, query, review, therapy
+from benchmarks import codec, fleet, harness, journal, pump_days, query, review, therapy, usb_bulk
 from benchmarks.harness import Block, Row, each, each_awaited, each_of, interleave, mean, percentile
 
 
@@ -115,6 +115,12 @@ def test_f_opening_a_journal_and_g_a_decision_after_a_long_history_are_measured(
 def test_h_a_stop_i_pipelined_frames_and_k_a_query_are_measured_beside_many_devices() -> None:
     rows = fleet.measure(devices=3, stops=6, watch_s=0.2, frames=50)
     assert targets(rows) == [("h", 2.0), ("i", None), ("k", None)]
+
+
+@pytest.mark.real_clock
+def test_l_round_trips_and_m_pipelined_frames_are_measured_on_usb() -> None:
+    rows = usb_bulk.measure(rounds=1, calls=5, frames=50)
+    assert targets(rows) == [("l", 1.5), ("l", 1.5), ("m", None)]
 
 
 def test_a_shortfall_is_told_and_fails_nothing(

@@ -17,7 +17,7 @@ from device_profiles.notation import parse_current, parse_duration, parse_mass
 from device_profiles.profile_file import profile_names
 from firmware_bridge.links.url import parse_url
 from firmware_bridge.simulator.families import machine_kind
-from firmware_bridge.simulator.faults import parse_faults
+from firmware_bridge.simulator.faults import FAULTS, parse_faults
 from hil.check import check_file, wall_now
 from hil.cli import app
 
@@ -236,6 +236,21 @@ def test_every_python_block_imports_what_there_is(block: Block) -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(FLOORS):
             module = importlib.import_module(node.module or "")
             assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+
+def test_every_fault_of_the_simulator_is_described_to_technicians_in_its_own_words() -> None:
+    document = (ROOT / "docs/users/technician.md").read_text("utf-8")
+    section = document.partition("| fault | what the simulated device does | whose |\n")[2]
+    rows = [row[2:-2].split(" | ") for row in section.partition("\n\n")[0].splitlines()[1:]]
+    described = []
+    for kind in FAULTS.values():
+        whose = [kind.device or "both"]
+        whose += ["one request"] * kind.per_request + ["one contact"] * kind.takes_contact
+        described.append([f"`{kind.name}`", kind.text, ", ".join(whose)])
+    assert rows == described
 
 
 # --- profiles ------------------------------------------------------------------------------------

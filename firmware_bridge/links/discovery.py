@@ -9,7 +9,7 @@ import usb.core
 from serial.tools import list_ports
 
 from firmware_bridge.links.url import USB_PRODUCT, USB_VENDOR, serial_url
-from firmware_bridge.links.usb_link import matching_devices, serial_number_of
+from firmware_bridge.links.usb_finding import matching_devices, serial_number_of
 
 NO_LIBUSB = "no libusb on this machine: USB devices are not listed"
 

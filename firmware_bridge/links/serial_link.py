@@ -248,6 +248,11 @@ def _open_port(url: DeviceUrl, timeout: float) -> serial.Serial:
 
 def _open_sentence(url: DeviceUrl, error: Exception) -> str:
     number = getattr(error, "errno", None)
+    if url.scheme == "rfc2217" and f"Errno {errno.ECONNREFUSED}]" in str(error):
+        return (
+            f"{url} could not be opened: nothing listens on port {url.tcp_port} of {url.host}. "
+            "Start the RFC 2217 server there first."
+        )
     if url.scheme == "rfc2217":
         return (
             f"{url} could not be opened: {error}. Check that an RFC 2217 server runs there and "
@@ -265,6 +270,8 @@ def _open_sentence(url: DeviceUrl, error: Exception) -> str:
             f"{url} could not be opened: another program has it. End that program (on Linux, "
             f"`fuser {url.port}` names it), then try again."
         )
+    if f"({errno.ENOTTY}," in str(error):  # pyserial hands the number on in words only
+        return f"{url} could not be opened: {url.port} is no serial port. {_ports_there_are()}"
     if isinstance(error, ValueError):
         return f"{url} could not be opened: {error}. Write a baud rate that the port can do."
     return f"{url} could not be opened: {error}. Check that {url.port} is a serial port."

@@ -68,6 +68,8 @@ def parse_url(text: str) -> DeviceUrl:
     if not separator:
         raise UsageError(_no_scheme(text))
     scheme = next((known for known in EXAMPLES if known == name), None)
+    if name == "socket":  # pyserial's own word for it
+        raise _wrong(text, "a line behind TCP has the scheme 'tcp' here", f"tcp://{rest}")
     if scheme is None:
         raise _wrong(text, f"no link has the scheme {name!r}", *EXAMPLES.values())
     if any(character.isspace() or not character.isprintable() for character in text):

@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import libusb_package
 import usb.core
 import usb.util
 
 from device_profiles.errors import LinkError
 from firmware_bridge.links.base import MAX_QUEUED, LiveLink, Receiver
 from firmware_bridge.links.url import DeviceUrl
+from firmware_bridge.links.usb_finding import denied_sentence, find_device
 
 READ_BYTES = 4_096
 READ_TIMEOUT_MS = 200
@@ -173,71 +173,7 @@ def _close_opened(opening: "asyncio.Future[_Opened]") -> None:
         usb.util.dispose_resources(opening.result().device)
 
 
-# --- finding and opening -----------------------------------------------------------------------
-
-
-def bundled_backend() -> Any:
-    """libusb from its wheel, else the system's; ``None`` when there is neither."""
-    return libusb_package.get_libusb1_backend()
-
-
-def matching_devices(vendor: int, product: int, backend: Any = None) -> tuple[Any, ...] | None:
-    """All devices with an id; ``None`` when there is no libusb to ask."""
-    backend = backend or bundled_backend()
-    if backend is None:
-        return None
-    found = usb.core.find(find_all=True, idVendor=vendor, idProduct=product, backend=backend)
-    return tuple(found or ())
-
-
-def serial_number_of(device: Any) -> str | None:
-    """A device's serial number; ``None`` when it has none or must not be opened."""
-    try:
-        number = usb.util.get_string(device, device.iSerialNumber)
-    except (usb.core.USBError, ValueError, NotImplementedError):
-        return None
-    finally:
-        usb.util.dispose_resources(device)
-    return number or None
-
-
-def find_device(url: DeviceUrl, backend: Any = None) -> Any:
-    """The one device that a URL means; raises LinkError with the remedy."""
-    name = f"{url.vendor:04x}:{url.product:04x}"
-    devices = matching_devices(url.vendor, url.product, backend)
-    if devices is None:
-        raise LinkError(
-            f"{url} could not be opened: there is no libusb on this machine. Install it "
-            "(Debian: apt install libusb-1.0-0; macOS: brew install libusb; Windows: "
-            "pip install libusb-package)."
-        )
-    if not devices:
-        raise LinkError(
-            f"{url} could not be opened: no USB device {name} is connected. Check the cable and "
-            "the device's power; `neuraxis devices` lists what there is."
-        )
-    if len(devices) == 1 and (url.serial is None or not devices[0].iSerialNumber):
-        return devices[0]  # one without a number is asked for its own once it is open
-    numbers = [serial_number_of(device) for device in devices]
-    chosen = [
-        device
-        for device, number in zip(devices, numbers, strict=True)
-        if url.serial is not None and number == url.serial
-    ]
-    if len(chosen) == 1:
-        return chosen[0]
-    if None in numbers and not chosen:
-        raise LinkError(_denied_sentence(url))
-    known = ", ".join(str(number) for number in numbers)
-    if url.serial is None:
-        raise LinkError(
-            f"{url} could not be opened: {len(devices)} devices {name} are connected, with the "
-            f"serial numbers {known}. Say which one you mean: usb://{name}?serial={numbers[0]}"
-        )
-    raise LinkError(
-        f"{url} could not be opened: {len(chosen) or 'none'} of the connected devices {name} has "
-        f"the serial number {url.serial}; connected are {known}."
-    )
+# --- opening -----------------------------------------------------------------------------------
 
 
 def _claim(device: Any) -> _Opened:
@@ -273,7 +209,7 @@ def _active_interface(device: Any) -> Any:
 def _open_sentence(url: DeviceUrl, error: Exception) -> str:
     number = getattr(error, "errno", None)
     if number in (errno.EACCES, errno.EPERM):
-        return _denied_sentence(url)
+        return denied_sentence(url)
     if number == errno.EBUSY:
         return (
             f"{url} could not be opened: another program or driver has it. End that program, "
@@ -282,15 +218,6 @@ def _open_sentence(url: DeviceUrl, error: Exception) -> str:
     if number in _GONE:
         return f"{url} could not be opened: it was unplugged meanwhile. Plug it in again."
     return f"{url} could not be opened: {error}. Unplug it, plug it in again, then try again."
-
-
-def _denied_sentence(url: DeviceUrl) -> str:
-    return (
-        f"{url} could not be opened: access denied. On Linux write this line to "
-        "/etc/udev/rules.d/70-neuraxis.rules, run `sudo udevadm control --reload`, and plug it "
-        f'in again: SUBSYSTEM=="usb", ATTR{{idVendor}}=="{url.vendor:04x}", '
-        f'ATTR{{idProduct}}=="{url.product:04x}", TAG+="uaccess"'
-    )
 
 
 def _lost_reason(doing: str, error: Exception) -> str:

@@ -1,6 +1,8 @@
 """What the ports of a simulator process share."""
 
 import asyncio
+import errno
+import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -48,7 +50,12 @@ async def serve(
     try:
         server = await asyncio.get_running_loop().create_server(protocol, host, port)
     except OSError as error:
-        raise LinkError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        # asyncio's own sentence repeats the address in Python's words.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        remedy = ""
+        if error.errno == errno.EADDRINUSE:
+            remedy = ". Another program does: end it, or write port 0 for any free one"
+        raise LinkError(f"cannot listen on {host}:{port}: {reason}{remedy}") from error
     return server, server.sockets[0].getsockname()[1]
 
 

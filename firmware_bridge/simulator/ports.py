@@ -83,7 +83,7 @@ class PtyPort(ListeningPort):
         """See `ListeningPort.open`."""
         if not hasattr(os, "openpty"):
             raise UsageError("this system has no pseudo terminals: listen on tcp: instead")
-        hold(self._lock, f"another simulator listens on {self._path}")
+        hold(self._lock, f"another simulator listens on {self._path}: end it, or take another")
         try:
             self._remove_stale_link()
             self._open_pty()

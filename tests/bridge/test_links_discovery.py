@@ -6,7 +6,7 @@ import pytest
 from serial.tools.list_ports_common import ListPortInfo
 from usb_backend import VirtualBus, VirtualUsbDevice
 
-from firmware_bridge.links import usb_link
+from firmware_bridge.links import usb_finding
 from firmware_bridge.links.discovery import NO_LIBUSB, FoundDevice, discover
 from firmware_bridge.links.url import parse_url
 
@@ -55,12 +55,12 @@ def test_a_usb_device_without_access_is_listed_all_the_same() -> None:
 
 
 def test_without_libusb_there_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usb_link, "bundled_backend", lambda: None)
+    monkeypatch.setattr(usb_finding, "bundled_backend", lambda: None)
     found = discover([port("/dev/ttyS0")])
     assert [device.name for device in found.devices] == ["/dev/ttyS0"]
     assert found.notes == (NO_LIBUSB,)
 
 
 def test_the_machines_own_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usb_link, "bundled_backend", VirtualBus)
+    monkeypatch.setattr(usb_finding, "bundled_backend", VirtualBus)
     assert all(parse_url(device.url) for device in discover().devices)

@@ -205,7 +205,7 @@ async def test_permission_denied_names_the_group(monkeypatch: pytest.MonkeyPatch
 async def test_a_file_is_no_port(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
-    with pytest.raises(LinkError, match=r"Check that .* is a serial port"):
+    with pytest.raises(LinkError, match="is no serial port"):
         await serial_link(parse_url(serial_url(str(path)))).open(Probe())
 
 
@@ -292,7 +292,7 @@ async def test_rfc2217_without_a_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     link = serial_link(parse_url(f"rfc2217://127.0.0.1:{port}"))
-    with pytest.raises(LinkError, match="Check that an RFC 2217 server runs there"):
+    with pytest.raises(LinkError, match=r"nothing listens on port .* RFC 2217 server there first"):
         await link.open(Probe())
     await link.close()
 

@@ -40,6 +40,7 @@ def test_what_is_understood(text: str, expected: dict[str, object]) -> None:
         ("", "write for example serial:///dev/ttyUSB0"),
         ("stimulator", "or sim://stimulator"),
         ("ble://device", "no link has the scheme 'ble'"),
+        ("socket://127.0.0.1:7000", "write tcp://127.0.0.1:7000"),
         ("SIM://pump", "no link has the scheme 'SIM'"),
         ("serial://", "names no port"),
         ("serial://dev/ttyUSB0", "three slashes; write serial:///dev/ttyUSB0"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,7 +10,8 @@ from link_probe import Probe
 from usb_backend import BULK_IN, BULK_OUT, VirtualBus, VirtualUsbDevice
 
 from device_profiles.errors import LinkError, LinkLost
-from firmware_bridge.links import usb_link
+from firmware_bridge.links import usb_finding, usb_link
+from firmware_bridge.links.base import MAX_QUEUED
 from firmware_bridge.links.url import parse_url
 from firmware_bridge.links.usb_link import UsbLink
 from firmware_bridge.protocol.catalogue import (
@@ -119,6 +121,20 @@ async def test_unplugged_while_writing(
     assert "unplugged" in str(await probe.loss())
 
 
+@pytest.mark.fault("F45")
+async def test_a_device_that_takes_nothing_is_a_loss_and_keeps_nobody_from_closing(
+    link: UsbLink, device: VirtualUsbDevice, probe: Probe
+) -> None:
+    device.takes_nothing = True
+    link.write(b"x")
+    assert link.queued == 1
+    with pytest.raises(LinkLost, match="took none"):
+        link.write(bytes(MAX_QUEUED))
+    await probe.loss()
+    await link.close()
+    assert not device.claimed
+
+
 @pytest.mark.parametrize("endpoint", [BULK_IN, BULK_OUT])
 async def test_a_stall_is_cleared_once(
     device: VirtualUsbDevice, probe: Probe, endpoint: int
@@ -175,6 +191,26 @@ async def test_two_alike_are_told_apart_by_serial_number() -> None:
     )
 
 
+async def test_two_alike_without_serial_numbers_can_only_be_unplugged() -> None:
+    alike = [VirtualUsbDevice(Echo(), "") for _ in range(2)]
+    for url in ("usb://1209:0001", "usb://1209:0001?serial=NX-1"):
+        sentence = await refusal(url, *alike)
+        assert "2 devices 1209:0001 are connected" in sentence
+        assert "Unplug all but the one you mean" in sentence
+
+
+async def test_of_two_alike_the_one_with_a_number_can_be_named() -> None:
+    """Its number is written as a URL takes it."""
+    named = VirtualUsbDevice(Echo(), "NX 1&2")
+    sentence = await refusal("usb://1209:0001", VirtualUsbDevice(Echo(), ""), named)
+    assert "with the serial numbers none, NX 1&2" in sentence
+    (url,) = re.findall(r"Say which one you mean: (\S+)", sentence)
+    link = UsbLink(parse_url(url), VirtualBus(VirtualUsbDevice(Echo(), ""), named))
+    await link.open(Probe())
+    assert named.claimed
+    await link.close()
+
+
 async def test_nothing_connected() -> None:
     other = VirtualUsbDevice(Echo(), "NX-1", vendor=0x0403)
     assert "no USB device 1209:0001 is connected" in await refusal("usb://1209:0001", other)
@@ -195,7 +231,7 @@ async def test_busy(device: VirtualUsbDevice) -> None:
 
 
 async def test_no_libusb(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usb_link, "bundled_backend", lambda: None)
+    monkeypatch.setattr(usb_finding, "bundled_backend", lambda: None)
     link = UsbLink(parse_url("usb://1209:0001"))
     with pytest.raises(LinkError, match="no libusb"):
         await link.open(Probe())

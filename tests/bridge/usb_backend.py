@@ -42,6 +42,7 @@ class VirtualUsbDevice:
         self.stalls: dict[int, int] = {BULK_IN: 0, BULK_OUT: 0}
         self.halts_cleared: list[int] = []
         self.claimed = False
+        self.takes_nothing = False
         self.read_waits = threading.Event()
         self._arrived = threading.Condition()
         self._outgoing = bytearray()
@@ -62,6 +63,8 @@ class VirtualUsbDevice:
     def write(self, data: bytes) -> int:
         """The host's transfer out."""
         self._check(BULK_OUT)
+        if self.takes_nothing:
+            raise usb.core.USBTimeoutError("Operation timed out", -7, errno.ETIMEDOUT)
         self.send(self.peer.exchange(data))
         return len(data)
 
@@ -108,7 +111,8 @@ class VirtualBus(IBackend):  # type: ignore[misc]
         return SimpleNamespace(
             bLength=18, bDescriptorType=1, bcdUSB=0x0200, bDeviceClass=0xFF, bDeviceSubClass=0,
             bDeviceProtocol=0, bMaxPacketSize0=64, idVendor=dev.vendor, idProduct=dev.product,
-            bcdDevice=0x0100, iManufacturer=0, iProduct=0, iSerialNumber=_SERIAL_NUMBER_INDEX,
+            bcdDevice=0x0100, iManufacturer=0, iProduct=0,
+            iSerialNumber=_SERIAL_NUMBER_INDEX if dev.serial else 0,
             bNumConfigurations=1, address=self._devices.index(dev) + 1, bus=1, port_number=1,
             port_numbers=(1,), speed=2,
         )  # fmt: skip

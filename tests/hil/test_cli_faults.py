@@ -198,6 +198,7 @@ def test_a_device_that_was_swapped_after_the_plan_is_not_programmed(tmp_path: Pa
 
 
 @pytest.mark.requirement("SR-47")
+@pytest.mark.fault("F111")
 def test_an_open_contact_is_found_by_the_measurement_and_nothing_starts(tmp_path: Path) -> None:
     faults = ["at: measure 1, fault: open_contact, contact: E4"]
     with simulator(tmp_path, "stimulator", *faults) as device:
@@ -245,6 +246,7 @@ def stalled(tmp_path_factory: pytest.TempPathFactory) -> Watched:
 
 @pytest.mark.requirement("SR-54")
 @pytest.mark.requirement("SR-55")
+@pytest.mark.fault("F100")
 def test_a_stalled_motor_is_alarmed_and_recorded_while_run_watches(stalled: Watched) -> None:
     assert re.search(r"ALARM (MEDIUM|HIGH) motor-stall", stalled.story)
     assert "motor-stall" in stalled.run.out
@@ -264,6 +266,7 @@ def test_a_pump_that_flows_freely_when_watching_begins_is_alarmed(tmp_path: Path
 
 
 @pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F102")
 def test_a_free_flowing_pump_is_never_called_safe(tmp_path: Path) -> None:
     with simulator(tmp_path, "pump", "at: 1 min, fault: free_flow", speed=600) as device:
         apply(INFUSION, device.url)

@@ -366,6 +366,40 @@ async def test_a_run_whose_pump_over_delivers_is_stopped_by_the_monitor_and_is_a
         assert [event.depth for event in bench.told(Stopped)] == ["flow", "hold"]
 
 
+class Torn(Quiet):
+    """A terminal that goes away: whatever is shown from the third sample on fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown = 0
+
+    def say(self, text: str) -> None:
+        self._fail_once_torn()
+
+    def watched(self, watched: Watched) -> None:
+        self.shown += 1
+        self._fail_once_torn()
+
+    def _fail_once_torn(self) -> None:
+        if self.shown >= 3:
+            raise BrokenPipeError("the terminal is gone")
+
+
+@pytest.mark.requirement("SR-33")
+@pytest.mark.fault("F79")
+async def test_a_view_that_fails_ends_its_run_in_the_safe_state_and_harms_nothing_else() -> None:
+    async with road("pump") as bench:
+        controller = await bench.connect()
+        with pytest.raises((BrokenPipeError, BaseExceptionGroup)):
+            await run(controller, Torn())
+        assert bench.told(Stopped)[-1].confirmed
+        assert controller.state.latched is None
+        assert controller.state.unsettled == ()
+        again = await bench.connect()
+        assert (await again.sample()).state == "held"
+        assert bench.events, "the journal is whole"
+
+
 @pytest.mark.requirement("SR-55")
 @pytest.mark.fault("F95")
 async def test_a_pause_ends_with_the_line_and_a_later_host_hears_of_it() -> None:

@@ -279,6 +279,10 @@ class SpyLink(Link):
         await self.inner.close()
 
     @property
+    def queued(self) -> int:
+        return self.inner.queued
+
+    @property
     def sent(self) -> list[Envelope]:
         """Every request that was written."""
         return self._read(b"".join(self.written))

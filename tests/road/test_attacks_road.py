@@ -514,6 +514,7 @@ async def test_the_end_of_a_bridge_keeps_the_hours_limit_at_both_ends_of_the_acc
 # --- 10: going on denied -------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F108")
 async def test_a_constant_basal_goes_on_under_a_latch_after_the_clocks_have_changed() -> None:
     async with road("pump") as bench:
         pump = await bench.pump()

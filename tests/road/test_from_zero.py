@@ -132,6 +132,7 @@ async def test_a_magnet_between_two_requests_is_noticed_before_the_next_start() 
 
 
 @pytest.mark.requirement("SR-50")
+@pytest.mark.fault("F115")
 async def test_a_battery_that_ran_low_ends_nothing_and_a_persons_stop_is_a_persons_stop() -> None:
     async with road("stimulator") as bench:
         controller = await running(bench)

@@ -24,7 +24,6 @@ from road_bench import (
 )
 from road_bench import both_lines as both_lines
 from usb_backend import VirtualBus, VirtualUsbDevice
-from usbip_backend import attached_machine
 
 from device_profiles.errors import Refused
 from firmware_bridge.clock import Clock, RealClock, VirtualClock, VirtualLoop
@@ -42,6 +41,7 @@ from firmware_bridge.simulator.ports import InProcessLink
 from firmware_bridge.simulator.run import Listening, SimulatorOptions, run_simulator
 from firmware_bridge.simulator.runner import DeviceRunner
 from safety.alarms import Alarm
+from usbip_host.machine import attached_machine
 
 SERIAL = "NX-PUMP-1"
 LOST = PlannedFault("drop_reply", request="bolus", count=1)

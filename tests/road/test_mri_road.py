@@ -222,6 +222,7 @@ async def test_a_host_with_another_journal_takes_it_out_by_the_device_alone(fami
 
 
 @pytest.mark.requirement("SR-34")
+@pytest.mark.fault("F116")
 async def test_a_mode_that_this_host_cannot_end_holds_every_host_until_the_device_ends_it() -> None:
     async with road("stimulator") as bench:
         controller = await in_the_field(bench)
@@ -239,6 +240,8 @@ async def test_a_mode_that_this_host_cannot_end_holds_every_host_until_the_devic
 
 
 @pytest.mark.requirement("SR-34")
+@pytest.mark.fault("F100")
+@pytest.mark.fault("F109")
 @pytest.mark.parametrize("hours", [2, 24])
 async def test_a_rotor_that_recovers_after_hours_is_found_and_what_it_withheld_is_told(
     hours: int,
@@ -265,6 +268,7 @@ async def test_a_rotor_that_recovers_after_hours_is_found_and_what_it_withheld_i
 
 
 @pytest.mark.requirement("SR-34")
+@pytest.mark.fault("F109")
 async def test_a_stall_that_is_over_before_anybody_looks_is_found_by_what_is_missing() -> None:
     async with road("pump") as bench:
         await in_the_field(bench)
@@ -330,6 +334,7 @@ async def test_a_pump_whose_program_the_field_took_gets_its_basal_back_first() -
 
 @pytest.mark.requirement("SR-34")
 @pytest.mark.requirement("SR-22")
+@pytest.mark.fault("F118")
 async def test_a_stimulator_without_its_programs_is_let_out_with_a_reason_and_starts_none() -> None:
     async with road("stimulator") as bench:
         controller = await in_the_field(bench)

@@ -6,9 +6,10 @@ import pytest
 from road_bench import apply as apply_stimulation
 from road_bench import flowing, kept_alive, rise, road
 
+from device_profiles.errors import LinkError
 from firmware_bridge.families.scs.wire import Renew
 from firmware_bridge.links.base import Link, LiveLink, Receiver
-from firmware_bridge.pace import BITS_PER_BYTE, Pace, Turn
+from firmware_bridge.pace import BITS_PER_BYTE, LOOK_AGAIN_S, PATIENT_LOOKS, Pace, Turn
 from firmware_bridge.protocol.messages import AskStatus, Reply, Stop
 
 BAUD = 115_200
@@ -131,6 +132,48 @@ async def test_what_the_system_has_not_taken_holds_everybody_up_until_it_has() -
     assert [name for _, name in told] == ["a"]
 
 
+async def test_who_comes_while_the_line_is_just_free_goes_behind_those_who_wait() -> None:
+    link = PaperLink(None)
+    pace, told = Pace(link), list[tuple[float, str]]()
+    link.held = 10
+    waiting = asyncio.ensure_future(in_turn(pace, Turn.QUERY, "a", told))
+    await asyncio.sleep(0)
+    link.held = 0
+    await in_turn(pace, Turn.QUERY, "b", told)
+    await waiting
+    assert [name for _, name in told] == ["a", "b"]
+
+
+@pytest.mark.fault("F45")
+async def test_a_line_is_jammed_only_when_it_hands_on_nothing_for_seconds() -> None:
+    link, lost = PaperLink(None), list[LinkError]()
+    pace, told = Pace(link, lost.append), list[tuple[float, str]]()
+    link.held = 20
+    waiting = asyncio.ensure_future(in_turn(pace, Turn.QUERY, "a", told))
+    for _ in range(10):  # slow, but a byte leaves every second
+        await asyncio.sleep(1)
+        link.held -= 1
+    assert lost == []
+    await asyncio.sleep(2 * PATIENT_LOOKS * LOOK_AGAIN_S)
+    (error,) = lost
+    assert "the last 10 bytes still wait" in str(error)
+    pace.end()
+    await waiting
+
+
+async def test_a_line_that_every_look_finds_busy_with_another_frame_is_not_jammed() -> None:
+    link, lost = PaperLink(None), list[LinkError]()
+    pace, told = Pace(link, lost.append), list[tuple[float, str]]()
+    for _ in range(2 * PATIENT_LOOKS):
+        link.held = 17
+        waiting = asyncio.ensure_future(in_turn(pace, Turn.QUERY, "a", told))
+        await asyncio.sleep(1.5 * LOOK_AGAIN_S)
+        link.held = 0
+        pace.answered()
+        await waiting
+    assert lost == []
+
+
 async def test_a_link_that_is_gone_keeps_nobody_waiting() -> None:
     link = PaperLink(None)
     link.held = 10
@@ -146,7 +189,7 @@ async def test_a_link_that_is_gone_keeps_nobody_waiting() -> None:
 
 
 @pytest.mark.requirement("SR-32")
-@pytest.mark.fault("F40")
+@pytest.mark.fault("F90")
 async def test_a_stop_overtakes_a_thousand_queries_and_waits_for_one_frame_at_most() -> None:
     slow: list[SlowLink] = []
 

@@ -421,6 +421,7 @@ async def test_a_program_that_reads_back_otherwise_is_a_device_fault_and_nothing
 
 @pytest.mark.requirement("SR-22")
 @pytest.mark.fault("F52")
+@pytest.mark.fault("F118")
 async def test_a_device_that_holds_another_program_on_connecting_starts_nothing() -> None:
     async with road("stimulator") as bench:
         await apply(await bench.stimulator())

@@ -63,6 +63,7 @@ def test_an_odometer_that_stands_still_is_told_as_too_little() -> None:
 
 
 @pytest.mark.requirement("SR-54")
+@pytest.mark.fault("F104")
 @pytest.mark.parametrize(("share", "alarmed"), [(140_000, False), (150_000, True)])
 def test_a_reservoir_that_loses_more_than_the_odometer_explains_is_high(
     share: int, alarmed: bool
@@ -77,6 +78,7 @@ def test_a_reservoir_that_loses_more_than_the_odometer_explains_is_high(
 
 @pytest.mark.requirement("SR-15")
 @pytest.mark.fault("F56")
+@pytest.mark.fault("F108")
 @pytest.mark.parametrize("by", [HOUR, -HOUR, DAY, -DAY, 12 * HOUR])
 def test_a_clock_that_jumps_is_told_and_decides_nothing(by: int) -> None:
     watched = vigil(((0, 6 * HOURLY), (720, 2 * HOURLY)))

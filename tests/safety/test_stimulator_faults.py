@@ -177,6 +177,7 @@ def test_an_area_that_is_set_to_zero_is_judged_by_the_slope_to_its_ceiling() -> 
 
 
 @pytest.mark.requirement("SR-47")
+@pytest.mark.fault("F112")
 @pytest.mark.vector("V8.8")
 @pytest.mark.parametrize(
     ("ohms", "refused"), [(1_499, False), (1_500, False), (1_501, True), (1_600, True)]

@@ -22,6 +22,7 @@ from simulator_bench import (
 from device_profiles.errors import UsageError
 from device_profiles.profile import PumpProfile, StimulatorProfile
 from device_profiles.profile_file import load_profile
+from firmware_bridge.families.firmware import EVENTS_KEPT
 from firmware_bridge.families.itp import factory as itp_factory
 from firmware_bridge.families.itp.wire import Bolus, PumpStatus
 from firmware_bridge.families.scs import body as scs_body
@@ -30,11 +31,13 @@ from firmware_bridge.families.scs.wire import Start, WireProgram
 from firmware_bridge.protocol.blob import decode_program, digest_of, encode_program
 from firmware_bridge.protocol.frames import encode_frame
 from firmware_bridge.protocol.messages import (
+    AskEvent,
     AskOutcome,
     AskStatus,
     Done,
     Identify,
     Identity,
+    LoggedEvent,
     Message,
     OutcomeOf,
     ProgramRead,
@@ -118,6 +121,19 @@ def test_a_lost_request_was_never_carried_out() -> None:
     bench = faulty("pump", "- {at: bolus 1, fault: drop_request}").program(1, infusion())
     assert bench.send(Bolus(2, 15_000, OVER)) == []
     assert outcome(bench, 2) == "unknown"
+
+
+@pytest.mark.fault("F99")
+def test_a_flood_of_entries_leaves_the_log_bounded_and_its_newest_entries_readable() -> None:
+    bench = faulty("pump", "").program(1, infusion())
+    for _ in range(2 * EVENTS_KEPT):
+        bench.send(Stop("hold"))
+        bench.send(Stop("flow"))
+    kept = bench.device.machine.firmware.memory.events
+    assert len(kept) == EVENTS_KEPT
+    oldest = bench.ask(AskEvent(0), LoggedEvent)
+    assert (oldest.number, oldest.latest) == (kept[0].number, kept[-1].number)
+    assert bench.ask(AskEvent(oldest.latest - 1), LoggedEvent).number == oldest.latest
 
 
 def test_replies_twice_late_damaged_and_cut() -> None:

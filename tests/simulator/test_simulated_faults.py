@@ -75,6 +75,7 @@ def test_a_halted_or_stalled_pump_cannot_notice_an_occlusion() -> None:
 # --- battery -------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F105")
 def test_a_battery_reset_clears_the_program_and_nothing_that_was_counted() -> None:
     bench = pumping()
     bench.at(HOUR)
@@ -133,6 +134,7 @@ def test_a_prime_that_was_used_stays_used_after_a_battery_reset() -> None:
 # --- clock and count -----------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F108")
 def test_a_clock_that_jumps_ahead_moves_the_hours_of_the_basal_and_no_lockout() -> None:
     steps = [WireStep(start=420, flow=240_000), WireStep(start=1_320, flow=180_000)]
     bench = Bench("pump").program(1, infusion(basal=steps))
@@ -153,6 +155,7 @@ def test_a_clock_that_jumps_ahead_moves_the_hours_of_the_basal_and_no_lockout() 
     assert (now.clock, now.flow) == (BORN_MS + 6 * HOUR, 180_000)
 
 
+@pytest.mark.fault("F104")
 def test_a_wrong_count_hides_a_low_reservoir_and_no_empty_one() -> None:
     bench = Bench("pump").program(1, infusion(fill_volume=2_100_000, low_reservoir=2_000_000))
     bench.device.inject("reservoir_offset", 0)
@@ -193,6 +196,7 @@ def stimulating() -> Bench:
     return bench
 
 
+@pytest.mark.fault("F116")
 @pytest.mark.parametrize(("fault", "alarm"), [("magnet", "magnet"), ("mri_mode", "mri-mode")])
 def test_a_magnet_and_the_mri_mode_bring_the_output_to_zero(fault: str, alarm: str) -> None:
     bench = stimulating()
@@ -224,6 +228,7 @@ def test_the_alarm_of_a_magnet_stays_until_the_next_start() -> None:
     assert stimulator_status(bench).alarms == []
 
 
+@pytest.mark.fault("F116")
 def test_the_mri_mode_is_left_by_no_host_and_no_reset() -> None:
     bench = stimulating()
     bench.device.inject("mri_mode", bench.now)

@@ -196,6 +196,7 @@ def test_another_drug_reaches_the_tip_behind_the_old_one() -> None:
     }
 
 
+@pytest.mark.fault("F103")
 def test_an_empty_reservoir_ends_flow_and_bolus() -> None:
     bench = pumping(infusion(fill_volume=10_000, low_reservoir=5_000))
     bench.send(Bolus(2, 15_000, OVER))
@@ -390,6 +391,7 @@ def test_an_empty_pump_stops_and_stays_empty() -> None:
 # --- faults of the body ------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F100")
 def test_a_stalled_motor_stops_flow_and_spoils_a_bolus() -> None:
     bench = pumping()
     bench.send(Bolus(2, 15_000, OVER))

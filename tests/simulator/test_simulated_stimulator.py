@@ -181,6 +181,7 @@ def test_pulses_are_counted_exactly() -> None:
 # --- electrodes ------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F112")
 def test_compliance_limits_what_really_flows() -> None:
     pair = [WireElectrode(contact=1, share=-100), WireElectrode(contact=2, share=100)]
     program = stimulation(

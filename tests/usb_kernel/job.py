@@ -19,7 +19,7 @@ import usb.util
 from typer.testing import CliRunner
 
 from firmware_bridge.links.url import USB_PRODUCT, USB_VENDOR, parse_url
-from firmware_bridge.links.usb_link import bundled_backend, find_device
+from firmware_bridge.links.usb_finding import bundled_backend, find_device
 from hil.cli import app
 
 TELLS = "usb-kernel: "

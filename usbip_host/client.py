@@ -78,6 +78,8 @@ class UsbipClient:
 
     def __init__(self, host: str, port: int, bus_id: str = "1-1") -> None:
         self._line = socket.create_connection((host, port), PATIENCE_S)
+        # As `usbip attach` has it: a transfer does not wait until the one before was acknowledged.
+        self._line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             self._line.sendall(
                 _OPERATION.pack(_VERSION, 0x8003, 0) + bus_id.encode().ljust(32, b"\0")

@@ -18,7 +18,8 @@ from typing import Any
 
 import usb.core
 from usb.backend import IBackend
-from usbip_client import Transfer, UsbipClient, place_of
+
+from usbip_host.client import Transfer, UsbipClient, place_of
 
 
 @dataclass
