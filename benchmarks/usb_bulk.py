@@ -25,7 +25,7 @@ from firmware_bridge.protocol.frames import encode_frame
 from firmware_bridge.protocol.messages import AskStatus, Envelope, Identify, Reply
 from firmware_bridge.session import Session
 from firmware_bridge.simulator.usb_device import BULK_IN, BULK_OUT
-from usbip_host.machine import UsbipMachine, attached_machine
+from hil.usbip_host.machine import UsbipMachine, attached_machine
 
 ROUNDS = 100
 CALLS = 50

@@ -31,8 +31,8 @@ from firmware_bridge.simulator.families import MACHINES
 from firmware_bridge.simulator.run import Listening, SimulatorOptions, run_simulator
 from firmware_bridge.simulator.runner import DeviceRunner
 from firmware_bridge.simulator.usbip_port import MAX_CONNECTIONS, UsbipPort
-from usbip_host.client import ImportRefused, UsbipClient, exported, place_of
-from usbip_host.machine import Attached, UsbipMachine, attached_machine
+from hil.usbip_host.client import ImportRefused, UsbipClient, exported, place_of
+from hil.usbip_host.machine import Attached, UsbipMachine, attached_machine
 
 pytestmark = pytest.mark.real_clock
 CATALOGUE = Catalogue()

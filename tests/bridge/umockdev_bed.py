@@ -18,7 +18,7 @@ import gi
 gi.require_version("UMockdev", "1.0")
 from gi.repository import GLib, UMockdev  # noqa: E402
 
-from usbip_host.client import Transfer, UsbipClient, place_of  # noqa: E402
+from hil.usbip_host.client import Transfer, UsbipClient, place_of  # noqa: E402
 
 GET_CAPABILITIES, SET_CONFIGURATION = 0x8004551A, 0x80045505
 CLAIM, RELEASE, CLEAR_HALT = 0x8004550F, 0x80045510, 0x80045515

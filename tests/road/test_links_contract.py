@@ -40,8 +40,8 @@ from firmware_bridge.simulator.faults import PlannedFault
 from firmware_bridge.simulator.ports import InProcessLink
 from firmware_bridge.simulator.run import Listening, SimulatorOptions, run_simulator
 from firmware_bridge.simulator.runner import DeviceRunner
+from hil.usbip_host.machine import attached_machine
 from safety.alarms import Alarm
-from usbip_host.machine import attached_machine
 
 SERIAL = "NX-PUMP-1"
 LOST = PlannedFault("drop_reply", request="bolus", count=1)

@@ -19,7 +19,7 @@ from typing import Any
 import usb.core
 from usb.backend import IBackend
 
-from usbip_host.client import Transfer, UsbipClient, place_of
+from hil.usbip_host.client import Transfer, UsbipClient, place_of
 
 
 @dataclass
