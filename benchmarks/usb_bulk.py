@@ -21,8 +21,9 @@ from firmware_bridge.clock import NS_PER_S
 from firmware_bridge.families.table import CATALOGUE
 from firmware_bridge.links.url import parse_url
 from firmware_bridge.links.usb_link import READ_BYTES, UsbLink
+from firmware_bridge.protocol.catalogue import Envelope
 from firmware_bridge.protocol.frames import encode_frame
-from firmware_bridge.protocol.messages import AskStatus, Envelope, Identify, Reply
+from firmware_bridge.protocol.messages import AskStatus, Identify, Reply
 from firmware_bridge.session import Session
 from firmware_bridge.simulator.usb_device import BULK_IN, BULK_OUT
 from hil.usbip_host.machine import UsbipMachine, attached_machine

@@ -123,7 +123,7 @@ async def test_a_stop_through_endless_random_bytes_acts_at_once_and_is_confirmed
         assert not stopping.done()
         flood.cancel()
         assert (await stopping).safe
-        assert controller.session.counts.damaged > 0
+        assert controller.session.counts.corrupt > 0
 
 
 @pytest.mark.requirement("SR-21")
