@@ -38,6 +38,7 @@ from safety.journal_format import readable
 from safety.kernel import Ask, Continue, Effect, Record, Refuse, Sound, judge, step
 from safety.opening import OpenedJournal
 from safety.state import State
+from safety.state_with import state_with
 
 T = TypeVar("T")
 
@@ -99,7 +100,7 @@ class Gate:
 
     def judge_once_stopped(self, ask: Ask) -> tuple[Finding, ...]:
         """Every objection the kernel would have with the output off, recording nothing."""
-        return judge(replace(self._state, running=None), ask)
+        return judge(state_with(self._state, running=None), ask)
 
     async def ask(self, ask: Ask) -> Clearance:
         """Judges a request; returns its Clearance once the intent is on the disk.

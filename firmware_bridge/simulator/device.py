@@ -294,6 +294,8 @@ class SimulatedDevice:
 
     def _release(self) -> bytes:
         """What leaves the device now."""
+        if not self._line:
+            return b""
         due = b"".join(frame for at, frame in self._line if at <= self._link_ms)
         self._line = [(at, frame) for at, frame in self._line if at > self._link_ms]
         return due
