@@ -5,10 +5,14 @@ the loop, on which nothing comes from outside, does not ask the system whether a
 decision and every byte stays as it is: a test runs seeds both ways and compares digests.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import Context
 from functools import lru_cache
-from typing import Any
+from heapq import heappop, heappush
+from typing import Any, cast
 from unittest import mock
 
 from device_profiles.notation import write_duration, write_mass
@@ -61,8 +65,23 @@ def quickened() -> Iterator[None]:
         yield
 
 
+MANY = 100
+"""So many timers, and asyncio sweeps the cancelled ones among them: that is left to it."""
+LONGEST_S = 86_400
+"""The longest wait of asyncio at once."""
+
+
 class QuickLoop(VirtualLoop):
-    """A virtual loop that has no outside: it never asks the system for events."""
+    """A virtual loop that has no outside: it never asks the system for events.
+
+    It does what asyncio's own loop does, in the same order, without what only a loop on threads,
+    sockets or under debugging needs.
+    """
+
+    _ready: "deque[asyncio.Handle]"
+    _scheduled: list[Any]
+    _stopping: bool
+    _timer_cancelled_count: int
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,3 +94,45 @@ class QuickLoop(VirtualLoop):
             return ()
 
         selector.select = select
+
+    def call_soon(  # type: ignore[override]  # names no types of the arguments
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """See asyncio."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        timer: Any = asyncio.TimerHandle(when, callback, args, self, context)
+        heappush(self._scheduled, timer)
+        timer._scheduled = True
+        return cast("asyncio.TimerHandle", timer)
+
+    def _run_once(self) -> None:
+        scheduled, ready = self._scheduled, self._ready
+        if len(scheduled) > MANY or self._stopping:
+            super()._run_once()  # type: ignore[misc]
+            return
+        while scheduled and scheduled[0]._cancelled:
+            self._timer_cancelled_count -= 1
+            heappop(scheduled)._scheduled = False
+        if not ready:
+            wait = scheduled[0]._when - self.time() if scheduled else None
+            self._jump(wait if wait is None else min(max(0, wait), LONGEST_S))
+        due = self.time() + self._clock_resolution
+        while scheduled and scheduled[0]._when < due:
+            timer = heappop(scheduled)
+            timer._scheduled = False
+            ready.append(timer)
+        for _ in range(len(ready)):
+            handle: Any = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
