@@ -194,7 +194,8 @@ class SimulatedDevice:
 
     def _decoded(self, body: bytes, kind: type[Envelope]) -> Envelope | None:
         try:
-            return kind(*self._kind.catalogue.decode(body))
+            envelope = self._kind.catalogue.decode(body)
+            return envelope if kind is Envelope else kind(*envelope)
         except MessageError as error:
             self._answer_nonsense(body, str(error), kind)
             return None
@@ -286,11 +287,13 @@ class SimulatedDevice:
 
     def _post(self) -> None:
         """Puts replies on the line; what the device must remember of them is saved first."""
-        self._save_if_changed()
-        outbox = self.machine.firmware.outbox
-        for envelope in outbox:
-            self._send(envelope)
-        outbox.clear()
+        firmware = self.machine.firmware
+        if firmware.changed:
+            self._save()
+        if outbox := firmware.outbox:
+            for envelope in outbox:
+                self._send(envelope)
+            outbox.clear()
 
     def _release(self) -> bytes:
         """What leaves the device now."""

@@ -9,14 +9,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import lru_cache
 from heapq import heappop, heappush
-from typing import Any, cast
+from typing import Any
 from unittest import mock
 
 from device_profiles.notation import write_duration, write_mass
-from firmware_bridge.clock import VirtualLoop
+from firmware_bridge.clock import NS_PER_S, VirtualLoop
 from firmware_bridge.families.itp import driver as pump_driver
 from firmware_bridge.families.scs import driver as stimulator_driver
 from firmware_bridge.protocol import blob
@@ -71,6 +71,62 @@ LONGEST_S = 86_400
 """The longest wait of asyncio at once."""
 
 
+class _Soon(asyncio.Handle):
+    """A handle that is never debugged."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: "QuickLoop",
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+
+class _Timer(asyncio.TimerHandle):
+    """A timer that is never debugged, and compared with its like only."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: "QuickLoop",
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = when
+        self._scheduled = True
+
+    def __lt__(self, other: asyncio.TimerHandle) -> bool:
+        return self._when < other._when  # type: ignore[attr-defined, no-any-return]
+
+    def cancel(self) -> None:
+        """See asyncio."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._args = ()
+            if self._scheduled:
+                self._loop._timer_cancelled_count += 1
+
+
 class QuickLoop(VirtualLoop):
     """A virtual loop that has no outside: it never asks the system for events.
 
@@ -79,7 +135,7 @@ class QuickLoop(VirtualLoop):
     """
 
     _ready: "deque[asyncio.Handle]"
-    _scheduled: list[Any]
+    _scheduled: "list[_Timer]"
     _stopping: bool
     _timer_cancelled_count: int
 
@@ -99,7 +155,7 @@ class QuickLoop(VirtualLoop):
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """See asyncio."""
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Soon(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
@@ -111,10 +167,21 @@ class QuickLoop(VirtualLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """See asyncio."""
-        timer: Any = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _Timer(when, callback, args, self, context)
         heappush(self._scheduled, timer)
-        timer._scheduled = True
-        return cast("asyncio.TimerHandle", timer)
+        return timer
+
+    def call_later(  # type: ignore[override]
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        timer = _Timer(self.now_ns / NS_PER_S + delay, callback, args, self, context)
+        heappush(self._scheduled, timer)
+        return timer
 
     def _run_once(self) -> None:
         scheduled, ready = self._scheduled, self._ready
@@ -127,12 +194,12 @@ class QuickLoop(VirtualLoop):
         if not ready:
             wait = scheduled[0]._when - self.time() if scheduled else None
             self._jump(wait if wait is None else min(max(0, wait), LONGEST_S))
-        due = self.time() + self._clock_resolution
+        due = self.now_ns / NS_PER_S + self._clock_resolution
         while scheduled and scheduled[0]._when < due:
             timer = heappop(scheduled)
             timer._scheduled = False
             ready.append(timer)
         for _ in range(len(ready)):
-            handle: Any = ready.popleft()
+            handle = ready.popleft()
             if not handle._cancelled:
                 handle._run()
