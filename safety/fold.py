@@ -262,15 +262,13 @@ def device_counted(state: State, event: Counted) -> State:
     """
     doubtful = any(one.id == event.id for one in state.unsettled)
     word = "running" if doubtful else event.state
-    state = state_with(
-        state, reservations=counted(state.reservations, event.id, word, event.volume, event.at)
-    )
-    if word == "running":
-        return state
+    reservations = counted(state.reservations, event.id, word, event.volume, event.at)
+    if word == "running" or not state.line_moves:
+        return state_with(state, reservations=reservations)
     ended = tuple(one for one in state.line_moves if one.id == event.id)
     return state_with(
         state,
-        reservations=(*state.reservations, *(_stray(one, event.at) for one in ended if one.stray)),
+        reservations=(*reservations, *(_stray(one, event.at) for one in ended if one.stray)),
         line_moves=tuple(one for one in state.line_moves if one.id != event.id),
     )
 

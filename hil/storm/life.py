@@ -47,7 +47,7 @@ class Storm:
         witness.watch(self.device)
         self.wire = DeviceWire(self.device, self.clock, wakes=plan.family == "stimulator")
         self.line = Line(self.random, self._arrives, self.clock.world_ms)
-        self.decoy = SimulatedDevice(kind, wall_ms=START_MS, serial=OTHER_SERIAL)
+        self._decoy: SimulatedDevice | None = None
         self.is_swapped = False
         self.wire.send = self.line.to_host
         self.files = Files(self.random)
@@ -188,7 +188,10 @@ class Storm:
             self.wire.receive(data)
             return
         self.record.at_another.append((self.clock.world_ms(), data))
-        if answer := self.decoy.receive(data, self.clock.world_ms()):
+        if self._decoy is None:
+            kind = MACHINES[self.plan.family]
+            self._decoy = SimulatedDevice(kind, wall_ms=START_MS, serial=OTHER_SERIAL)
+        if answer := self._decoy.receive(data, self.clock.world_ms()):
             self.line.to_host(answer)
 
     def _swap(self, act: Act) -> None:

@@ -17,10 +17,9 @@ from unittest import mock
 
 from device_profiles.notation import write_duration, write_mass
 from firmware_bridge.clock import NS_PER_S, VirtualLoop
-from firmware_bridge.families.itp import driver as pump_driver
 from firmware_bridge.families.scs import driver as stimulator_driver
 from firmware_bridge.protocol import blob
-from safety import kernel, rules_windows
+from safety import journal_format, kernel, rules_windows
 from safety.limits import pump_limits
 from safety.review import review_infusion, review_stimulation
 
@@ -45,13 +44,13 @@ def by_identity(pure: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _REMEMBERED: tuple[tuple[Any, str, Any], ...] = (
+    # Each host that takes charge reads the whole journal; the one before it had read most of it.
+    (journal_format, "decode_event", lru_cache(KEPT)(journal_format.decode_event)),
     (kernel, "review_infusion", by_identity(review_infusion)),
     (kernel, "review_stimulation", by_identity(review_stimulation)),
     (kernel, "pump_limits", by_identity(pump_limits)),
     (rules_windows, "write_mass", lru_cache(KEPT)(write_mass)),
     (rules_windows, "write_duration", lru_cache(KEPT)(write_duration)),
-    (pump_driver, "blob_of", lru_cache(256)(pump_driver.blob_of)),
-    (pump_driver, "decode_program", lru_cache(256)(blob.decode_program)),
     (stimulator_driver, "decode_program", lru_cache(256)(blob.decode_program)),
 )
 
