@@ -50,6 +50,8 @@ def _day(random: Random, family: Family, length: int, *, stormy: bool) -> list[A
         acts += _weather(random, length)
         acts += _breakdowns(random, family, length)
         acts += _interruptions(random, acts)
+        if family == "pump" and random.random() < 0.06:
+            acts += _doubt(random, length)
     return acts
 
 
@@ -117,6 +119,20 @@ def _greed(random: Random, length: int) -> list[Act]:
                 continue
             soon = at + random.choice((0, 2, 50, 510, 900, 30_000))
             acts.append(Act(soon, helper, amount=0 if helper == "cancel" else amount))
+    return acts
+
+
+def _doubt(random: Random, length: int) -> list[Act]:
+    """Doses soon after each other, each of which is given while nobody can say so.
+
+    The line is cut just as the pump has taken the dose, for longer than anybody asks after it; so
+    it is UNCERTAIN to its host, and known to the next one only. Together they fill an hour.
+    """
+    at, acts = random.randrange(length), []
+    for _ in range(random.randint(3, 5)):
+        at += random.randint(7, 15) * MINUTE
+        cut = Act(at - 1, "cut", where="done bolus", amount=random.randint(5, 60) * SECOND)
+        acts += [cut, Act(at, "bolus", amount=random.choice((100, 150)), who=random.choice("AB"))]
     return acts
 
 

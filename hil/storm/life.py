@@ -134,7 +134,6 @@ class Storm:
             self.files,
             self.line,
             self.traps,
-            self._cancel_all,
             self._name_of,
             self._new_id,
             self._heard,
@@ -205,8 +204,14 @@ class Storm:
         self._after(act.amount, lambda: move(False))
 
     def _cut(self, act: Act) -> None:
-        self.line.is_cut = True
-        self._after(act.amount, lambda: setattr(self.line, "is_cut", False))
+        def cut() -> None:
+            self.line.is_cut = True
+            self._after(act.amount, lambda: setattr(self.line, "is_cut", False))
+
+        if act.where:
+            self.traps.append(Trap(act.where, 1, cut))
+        else:
+            cut()
 
     def _flood(self, act: Act) -> None:
         self.line.flood(act.amount)
@@ -253,7 +258,7 @@ class Storm:
 
     def _cancel(self, act: Act) -> None:
         if act.where:
-            self.traps.append(Trap(act.where, max(1, act.amount), cancels=True))
+            self.traps.append(Trap(act.where, max(1, act.amount), self._cancel_all))
         else:
             self._cancel_all()
 

@@ -42,7 +42,8 @@ DOINGS: Mapping[str, str] = {
     "cancel": "whoever waits is cancelled, at the `amount`-th step `where` (at once without one)",
     # the line
     "weather": "from now on the line does `where` to `amount` of a thousand frames",
-    "cut": "for `amount` ms nothing passes in the line",
+    "cut": "for `amount` ms nothing passes in the line, from the next step `where` on (at once "
+    "without one)",
     "flood": "`amount` bytes of noise and old frames arrive at both ends",
     "swap": "for `amount` ms another device is at the end of the line (not just while the host "
     "asks who is there, unless `where` is `at once`)",
