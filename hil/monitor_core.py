@@ -2,7 +2,7 @@
 
 The same core judges in the owner's process, for its screens, and in the monitor's own, which can
 stop. It decodes the frames by itself and folds the journal by itself. Times are handed in as
-``now_ms`` of a monotonic clock.
+``now_ms`` of a clock that never goes back and goes on in the host's sleep, as the device does.
 """
 
 from collections.abc import Iterable
@@ -17,6 +17,7 @@ from device_profiles.quantities import (
     NanoLitres,
     NanoLitresPerDay,
 )
+from firmware_bridge.exchange import REPLY_TIMEOUT
 from firmware_bridge.families.itp import wire as itp
 from firmware_bridge.families.itp.driver import PumpDriver
 from firmware_bridge.families.scs import wire as scs
@@ -86,6 +87,9 @@ class MonitorCore:
         self._granted_until: dict[Stimulation, Milliseconds] = {}
         self._ears = {True: FrameDecoder(), False: FrameDecoder()}
         self._sessions: set[int] = {0}
+        self._asked: dict[tuple[int, int], Milliseconds] = {}
+        """When each request that may still be answered left, by its session and sequence."""
+        self._answered = 0
         self._staged: dict[int, bytes] = {}
         self._held: PumpProgram | None = None
         self._sent: list[int] = []
@@ -146,14 +150,16 @@ class MonitorCore:
             try:
                 envelope = CATALOGUE.decode(body)
                 if sent:
-                    self._left(envelope)
+                    self._left(envelope, now_ms)
                 else:
                     self._arrived(envelope, now_ms)
             except MessageError:
                 continue
 
-    def _left(self, envelope: Envelope) -> None:
+    def _left(self, envelope: Envelope, now_ms: Milliseconds) -> None:
         message = envelope.message
+        self._asked = {key: at for key, at in self._asked.items() if now_ms - at <= REPLY_TIMEOUT}
+        self._asked[envelope.session, envelope.sequence] = now_ms
         self._sessions.add(envelope.session)
         if isinstance(message, Open):
             self._sessions.add(message.session)
@@ -237,6 +243,8 @@ class MonitorCore:
             text = f"the device answers a conversation {envelope.session:#x} that is not ours"
             self._moments.append(Alarm("foreign-frame", "HIGH", "SR-10", text))
             return
+        if not self._is_awaited(envelope, now_ms):
+            return
         match envelope.message:
             case ProgramRead() as read if read.program and isinstance(self.profile, PumpProfile):
                 self._held = PumpDriver().program_of(read.slot, read.program)
@@ -248,6 +256,19 @@ class MonitorCore:
                 self._look_at_stimulator(status, now_ms)
             case _:
                 return
+
+    def _is_awaited(self, envelope: Envelope, now_ms: Milliseconds) -> bool:
+        """SR-24, SR-30: whether a reply is the first to a request that left a moment ago.
+
+        Protects from a stop for what the device showed long ago: a frame that comes a second time,
+        or late, or after a newer one. Harm: none, its owner takes no such reply either. Longest
+        denial: until the next reading. Way out: none is needed.
+        """
+        asked = self._asked.pop((envelope.session, envelope.sequence), None)
+        if asked is None or now_ms - asked > REPLY_TIMEOUT or envelope.sequence < self._answered:
+            return False
+        self._answered = envelope.sequence
+        return True
 
     def _met(self, boot: int) -> None:
         if self.boot is not None and boot != self.boot:

@@ -9,6 +9,8 @@ from hil.storm.stage import REFILL_DAYS
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 DAY_MINUTES = 1_440
+MONITORED_POLL = 5 * MINUTE
+"""How often a pump is looked at that has a monitor: it sees what is polled, and nothing else."""
 COMMANDS_A_DAY = 20
 SESSION_MINUTES = 4
 SUB_STEPS = ("append", "torn", "appended", "sync", "synced", "anchor", "anchored")
@@ -31,15 +33,20 @@ def draw(seed: int, family: Family, days: int = 1) -> Plan:
         of_day = _day(random, family, minutes * MINUTE, stormy=days == 1 or random.random() < 0.15)
         acts += _moved(of_day, day, minutes * MINUTE, family)
     acts.sort(key=lambda act: act.at)
+    poll = 30 * MINUTE if family == "pump" else SECOND
+    error = random.choice((0, 0, random.randint(-145_000, 145_000), 145_000, -145_000))
+    late_worker, monitor = random.random() < 0.3, random.random() < 0.15
+    if monitor and family == "pump":
+        poll = MONITORED_POLL
     return Plan(
         family,
         seed,
         minutes * days,
         tuple(acts),
-        poll=30 * MINUTE if family == "pump" else SECOND,
-        error=random.choice((0, 0, random.randint(-145_000, 145_000), 145_000, -145_000)),
-        late_worker=random.random() < 0.3,
-        monitor=random.random() < 0.15,
+        poll,
+        error,
+        late_worker,
+        monitor,
     )
 
 

@@ -13,6 +13,7 @@ from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES
 from hil.storm.disk import Files
 from hil.storm.hosts import ASKING, Asked, Host, StormClock, Trap, says
+from hil.storm.monitor import StormMonitor
 from hil.storm.people import People, people_of
 from hil.storm.plan import Act, Plan
 from hil.storm.record import Record
@@ -151,6 +152,10 @@ class Storm:
             host.controller = controller
             self.people.attend(controller, host)
             self.host = host
+            if self.plan.monitor:
+                with suppress(NeuraxisError, OSError):
+                    monitor = StormMonitor(controller, host, self.files, self.clock, self.record)
+                    await monitor.begin()
 
     async def _let_go(self, host: Host) -> None:
         """Ends a host in order, or what is left of a dead one."""

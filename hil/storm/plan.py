@@ -87,7 +87,7 @@ class Act:
 class Plan:
     """One storm. ``poll`` is how often the host looks at the device, ms; ``error`` the device's
     own inaccuracy in ppm; ``late_worker``: what nobody waits for is written late; ``monitor``: the
-    monitor's eyes are attached."""
+    monitor watches, and may stop the device."""
 
     family: Family
     seed: int
