@@ -10,7 +10,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import codec, fleet, journal, pump_days, query, review, therapy
+from benchmarks import codec, fleet, journal, pump_days, query, review, storms, therapy
 from benchmarks.harness import Row, pin
 
 MEASUREMENTS: list[Callable[[], list[Row]]] = [
@@ -21,8 +21,9 @@ MEASUREMENTS: list[Callable[[], list[Row]]] = [
     pump_days.measure,
     journal.measure,
     fleet.measure,
+    storms.measure,
 ]
-"""Measurements (a) to (k), in order."""
+"""Measurements (a) to (l), in order."""
 
 
 def main() -> None:

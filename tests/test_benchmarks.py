@@ -6,8 +6,10 @@ import sys
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import codec, fleet, harness, journal, pump_days, query, review, therapy
+from benchmarks import codec, fleet, harness, journal, pump_days, query, review, storms, therapy
 from benchmarks.harness import Block, Row, each, each_awaited, each_of, interleave, mean, percentile
+from hil.storm import draw
+from hil.storm.run import run_storm
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,17 @@ def test_f_opening_a_journal_and_g_a_decision_after_a_long_history_are_measured(
 def test_h_a_stop_i_pipelined_frames_and_k_a_query_are_measured_beside_many_devices() -> None:
     rows = fleet.measure(devices=3, stops=6, watch_s=0.2, frames=50)
     assert targets(rows) == [("h", 2.0), ("i", None), ("k", None)]
+
+
+@pytest.mark.real_clock
+def test_l_storms_are_counted() -> None:
+    assert targets(storms.measure(rounds=2)) == [("l", 10.0), ("l", None), ("l", None)]
+
+
+def test_a_calm_day_has_twenty_commands_that_are_all_carried_out() -> None:
+    record = run_storm(storms.calm_day(1))
+    told = [one.told for one in record.asked[: draw.COMMANDS_A_DAY]]
+    assert told == ["done"] * draw.COMMANDS_A_DAY
 
 
 def test_a_shortfall_is_told_and_fails_nothing(
