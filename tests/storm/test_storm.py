@@ -112,6 +112,34 @@ def test_a_calm_day_does_what_is_asked() -> None:
     assert doses == [5_000, 5_000, 5_000]
 
 
+@pytest.mark.real_clock
+@pytest.mark.requirement("SR-30")
+@pytest.mark.requirement("SR-54")
+@pytest.mark.parametrize("monitor", [True, False])
+def test_a_pump_that_runs_freely_is_stopped_where_a_monitor_watches(monitor: bool) -> None:
+    acts = (
+        Act(20_000, "apply", amount=100, who="A"),
+        Act(2 * HOUR, "device", "free_flow"),
+        Act(2 * HOUR + 20 * MINUTE, "device", "heal"),
+    )
+    record = run_storm(Plan("pump", 1, 300, acts, poll=5 * MINUTE, monitor=monitor))
+    assert judge(record) == []
+    stops = [deed.value for deed in record.witness.deeds if deed.what == "stop"]
+    assert [depth for _, _, depth in record.monitor_stops[:1]] == stops[:1] == ["flow"] * monitor
+
+
+@pytest.mark.real_clock
+@pytest.mark.requirement("SR-30")
+def test_a_monitor_takes_the_sleep_of_its_host_for_no_excess() -> None:
+    acts = (
+        Act(20_000, "apply", amount=100, who="A"),
+        Act(2 * HOUR + 61_000, "suspend", amount=5 * HOUR),
+    )
+    record = run_storm(Plan("pump", 1, 300, acts, poll=5 * MINUTE, monitor=True))
+    assert judge(record) == []
+    assert record.monitor_stops == []
+
+
 # --- the oracle's own eyes -----------------------------------------------------------------------
 
 
