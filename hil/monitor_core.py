@@ -258,7 +258,7 @@ class MonitorCore:
                 return
 
     def _is_awaited(self, envelope: Envelope, now_ms: Milliseconds) -> bool:
-        """SR-24, SR-30: whether a reply is the first to a request that left a moment ago.
+        """SR-30, SR-52: whether a reply is the first to a request that left a moment ago.
 
         Protects from a stop for what the device showed long ago: a frame that comes a second time,
         or late, or after a newer one. Harm: none, its owner takes no such reply either. Longest

@@ -114,7 +114,7 @@ def shows(*amplitudes: int, slot: int = 0, boot: int = 1) -> StimulatorStatus:
 # --- replies -------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("SR-24")
+@pytest.mark.requirement("SR-52")
 @pytest.mark.requirement("SR-30")
 def test_a_status_that_comes_once_more_is_nothing_that_the_pump_shows_now() -> None:
     watched = Watched(*PAST)
@@ -128,7 +128,7 @@ def test_a_status_that_comes_once_more_is_nothing_that_the_pump_shows_now() -> N
     assert watched.core.reading == reading
 
 
-@pytest.mark.requirement("SR-24")
+@pytest.mark.requirement("SR-52")
 @pytest.mark.requirement("SR-30")
 @pytest.mark.parametrize(("late_ms", "counts"), [(500, True), (501, False)])
 def test_a_status_that_comes_later_than_its_owner_waits_counts_for_nothing(
@@ -140,7 +140,7 @@ def test_a_status_that_comes_later_than_its_owner_waits_counts_for_nothing(
     assert (watched.core.reading is not None) == counts
 
 
-@pytest.mark.requirement("SR-24")
+@pytest.mark.requirement("SR-52")
 def test_a_status_that_is_overtaken_by_a_newer_one_counts_for_nothing() -> None:
     watched = Watched(*PAST)
     watched.sent(AskStatus(), AskStatus())
