@@ -263,7 +263,7 @@ def device_counted(state: State, event: Counted) -> State:
     doubtful = any(one.id == event.id for one in state.unsettled)
     word = "running" if doubtful else event.state
     reservations = counted(state.reservations, event.id, word, event.volume, event.at)
-    if word == "running" or not state.line_moves:
+    if word == "running":
         return state_with(state, reservations=reservations)
     ended = tuple(one for one in state.line_moves if one.id == event.id)
     return state_with(

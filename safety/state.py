@@ -199,8 +199,6 @@ def reservations_at(state: State, now: Instant) -> tuple[Reservation, ...]:
 
     What is not settled may lie on the way still: it ends no sooner than now.
     """
-    if not state.unsettled:
-        return tuple(r for r in state.reservations if r.reaches_into(DAY_MS, now))
     doubtful = {intent.id for intent in state.unsettled}
     known = (
         replace(r, latest_end=Milliseconds(max(r.latest_end, now.slow))) if r.id in doubtful else r
