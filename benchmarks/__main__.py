@@ -10,7 +10,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import codec, fleet, journal, pump_days, query, review, therapy, usb_bulk
+from benchmarks import codec, fleet, journal, pump_days, query, review, storms, therapy, usb_bulk
 from benchmarks.harness import Row, pin
 
 MEASUREMENTS: list[Callable[[], list[Row]]] = [
@@ -22,8 +22,9 @@ MEASUREMENTS: list[Callable[[], list[Row]]] = [
     journal.measure,
     fleet.measure,
     usb_bulk.measure,
+    storms.measure,
 ]
-"""Measurements (a) to (m), in order."""
+"""Measurements (a) to (n), in order."""
 
 
 def main() -> None:

@@ -52,6 +52,11 @@ class Clock(Protocol):
         """
 
 
+def host_with_sleep_ns() -> int:
+    """See `Clock.with_sleep_ns`, of this host; the same for all its processes."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class RealClock:
     """The host's clocks; blocking work goes to one dedicated thread."""
 
@@ -64,7 +69,7 @@ class RealClock:
 
     def with_sleep_ns(self) -> int:
         """Nanoseconds of the host's clock that goes on in its sleep, where it has one."""
-        return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+        return host_with_sleep_ns()
 
     def wall_ms(self) -> int:
         """Unix time of the host in ms."""

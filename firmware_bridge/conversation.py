@@ -191,7 +191,7 @@ class Conversation(Exchange):
         is_look = isinstance(request, AskStatus) and self._seal is not None
         for _ in range(ATTEMPTS):
             await self._pace.turn(who)
-            line = self._line_for(request)
+            line = self._line_for(request) if is_look else None
             reply = await self._exchange(request)
             if reply is not None and is_look and is_forgotten(reply):
                 await self._see_again(line)

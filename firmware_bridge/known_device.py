@@ -61,6 +61,7 @@ class KnownDevice(ABC):
         self._settings = settings
         self._clock = settings.clock
         self._begun_ns = settings.clock.monotonic_ns()
+        self._begun_with_sleep_ns = settings.clock.with_sleep_ns()
         self._timeline = Timeline(self._clocks(), Milliseconds(0), identity.speed)
         self._journal: Journal | None = None
         self._gate: Gate | None = None
@@ -189,6 +190,10 @@ class KnownDevice(ABC):
     def link_time(self) -> Milliseconds:
         """Time since this controller was made, never scaled: for ages and time-outs."""
         return Milliseconds((self._clock.monotonic_ns() - self._begun_ns) // NS_PER_MS)
+
+    def time_with_sleep(self) -> Milliseconds:
+        """Time since this controller was made, the host's sleep included, never scaled."""
+        return Milliseconds((self._clock.with_sleep_ns() - self._begun_with_sleep_ns) // NS_PER_MS)
 
     def now(self) -> Instant:
         """This moment on the judge's three clocks; therapy runs at the device's own speed."""

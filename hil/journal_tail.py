@@ -60,7 +60,7 @@ class JournalTail:
     def start(self) -> tuple[Event, ...]:
         """What is needed of the past; sets `problem` instead of raising."""
         try:
-            self._descriptor = os.open(self._path, os.O_RDONLY)
+            self._open()
             chain = read_chain(self._rest())
             self.problem = chain.problem
             self._position, self._hash = chain.whole, chain.head.hash
@@ -80,6 +80,9 @@ class JournalTail:
         except (OSError, JournalError) as error:
             self.problem = str(error)
         return tuple(events)
+
+    def _open(self) -> None:
+        self._descriptor = os.open(self._path, os.O_RDONLY)
 
     def close(self) -> None:
         """Lets go of the file."""

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from device_profiles.quantities import Milliseconds
+from firmware_bridge.clock import host_with_sleep_ns
 from firmware_bridge.protocol.messages import StopDepth
 from hil.journal_tail import JournalTail
 from hil.monitor_core import MonitorCore
@@ -271,7 +272,8 @@ def _lost(hello: Hello, what: str) -> Alarm:
 
 
 def _now_ms() -> Milliseconds:
-    return Milliseconds(time.monotonic_ns() // NS_PER_MS)
+    """Of a clock that counts the host's sleep, since a pump goes on in it."""
+    return Milliseconds(host_with_sleep_ns() // NS_PER_MS)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The same core judges in the owner's process, for its screens, and in the monitor's own, which can
 stop. It decodes the frames by itself and folds the journal by itself. Times are handed in as
-``now_ms`` of a monotonic clock.
+``now_ms`` of a clock that never goes back and goes on in the host's sleep, as the device does.
 """
 
 from collections.abc import Iterable
@@ -17,6 +17,7 @@ from device_profiles.quantities import (
     NanoLitres,
     NanoLitresPerDay,
 )
+from firmware_bridge.exchange import REPLY_TIMEOUT
 from firmware_bridge.families.itp import wire as itp
 from firmware_bridge.families.itp.driver import PumpDriver
 from firmware_bridge.families.scs import wire as scs
@@ -89,6 +90,9 @@ class MonitorCore:
         self._granted_until: dict[Stimulation, Milliseconds] = {}
         self._ears = {True: FrameDecoder(), False: FrameDecoder()}
         self._sessions: set[int] = {0}
+        self._asked: dict[tuple[int, int], Milliseconds] = {}
+        """When each request that may still be answered left, by its session and sequence."""
+        self._answered = 0
         self._staged: dict[int, bytes] = {}
         self._held: PumpProgram | None = None
         self._sent: list[int] = []
@@ -149,14 +153,16 @@ class MonitorCore:
             try:
                 envelope = CATALOGUE.decode(body)
                 if sent:
-                    self._left(envelope)
+                    self._left(envelope, now_ms)
                 else:
                     self._arrived(envelope, now_ms)
             except MessageError:
                 continue
 
-    def _left(self, envelope: Envelope) -> None:
+    def _left(self, envelope: Envelope, now_ms: Milliseconds) -> None:
         message = envelope.message
+        self._asked = {key: at for key, at in self._asked.items() if now_ms - at <= REPLY_TIMEOUT}
+        self._asked[envelope.session, envelope.sequence] = now_ms
         self._sessions.add(envelope.session)
         if isinstance(message, Open):
             self._sessions.add(message.session)
@@ -244,6 +250,8 @@ class MonitorCore:
         if isinstance(message, SaysWho) and not self._is_of_this_device(message):
             # Not what this device shows: its silence is told of, and who asked is told the rest.
             return
+        if not self._is_awaited(envelope, now_ms):
+            return
         match message:
             case ProgramRead() as read if read.program and isinstance(self.profile, PumpProfile):
                 self._held = PumpDriver().program_of(read.slot, read.program)
@@ -259,6 +267,19 @@ class MonitorCore:
     def _is_of_this_device(self, reply: SaysWho) -> bool:
         identity = self.granted.identity
         return identity is None or reply.serial == identity.serial
+
+    def _is_awaited(self, envelope: Envelope, now_ms: Milliseconds) -> bool:
+        """SR-30, SR-52: whether a reply is the first to a request that left a moment ago.
+
+        Protects from a stop for what the device showed long ago: a frame that comes a second time,
+        or late, or after a newer one. Harm: none, its owner takes no such reply either. Longest
+        denial: until the next reading. Way out: none is needed.
+        """
+        asked = self._asked.pop((envelope.session, envelope.sequence), None)
+        if asked is None or now_ms - asked > REPLY_TIMEOUT or envelope.sequence < self._answered:
+            return False
+        self._answered = envelope.sequence
+        return True
 
     def _met(self, boot: int) -> None:
         if self.boot is not None and boot != self.boot:

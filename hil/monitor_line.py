@@ -41,7 +41,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Bytes as they went over the device's line, in hex, at a monotonic time."""
+    """Bytes as they went over the device's line, in hex, at a time that counts the host's sleep."""
 
     sent: bool
     data: str

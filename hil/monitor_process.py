@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from device_profiles.errors import DeviceFault, NeuraxisError
+from firmware_bridge.clock import host_with_sleep_ns
 from firmware_bridge.families.table import AnyController
 from firmware_bridge.links.url import DeviceUrl
 from hil.monitor_line import (
@@ -111,7 +112,7 @@ class Guard:
     # --- talking -----------------------------------------------------------------------------
 
     def _tap(self, sent: bool, data: bytes) -> None:
-        self._send(Frame(sent, data.hex(), time.monotonic_ns()))
+        self._send(Frame(sent, data.hex(), host_with_sleep_ns()))
 
     def _send(self, message: ToMonitor) -> None:
         """Hands a line to the system; never waits for a monitor that does not read."""

@@ -70,7 +70,7 @@ class Watch:
         """Watches until cancelled; raises LinkError or DeviceFault when the device is gone."""
         core = await self._attached()
         pause = self._poll() / 1_000
-        core.polled(True, self._controller.link_time())
+        core.polled(True, self._controller.time_with_sleep())
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_judging())
@@ -78,7 +78,7 @@ class Watch:
                     await self.once()
                     await asyncio.sleep(pause)
         finally:
-            core.polled(False, self._controller.link_time())
+            core.polled(False, self._controller.time_with_sleep())
 
     async def once(self) -> Watched:
         """Takes and judges one sample."""
@@ -133,16 +133,16 @@ class Watch:
             past = needed_past(chain) if trusted else ()
         except JournalError:
             trusted = False
-        core.load(past, controller.identity, controller.link_time(), trusted=trusted)
+        core.load(past, controller.identity, controller.time_with_sleep(), trusted=trusted)
         controller.session.taps.append(self._tap)
         self._core = core
         return core
 
     def _hear(self, event: Event) -> None:
-        self._guarded(lambda core: core.hear(event, self._controller.link_time()))
+        self._guarded(lambda core: core.hear(event, self._controller.time_with_sleep()))
 
     def _tap(self, sent: bool, data: bytes) -> None:
-        self._guarded(lambda core: core.tap(sent, data, self._controller.link_time()))
+        self._guarded(lambda core: core.tap(sent, data, self._controller.time_with_sleep()))
 
     def _guarded(self, work: Callable[[MonitorCore], None]) -> None:
         """Whatever goes wrong in the core must not reach the gate or the session."""
@@ -160,7 +160,7 @@ class Watch:
         async with self._turn:
             if self._failure is not None:
                 raise self._failure
-            alarms = core.judge(self._controller.link_time())
+            alarms = core.judge(self._controller.time_with_sleep())
             self.faults |= {alarm.code: alarm for alarm in alarms if alarm.priority != "LOW"}
             # The stop's frame leaves before any disk is waited for.
             stopping = self._stop(must_stop(alarms))

@@ -60,22 +60,23 @@ def narrowed(
     One that still runs ends no sooner than what is left of it takes. What a prime moves is not
     what it pushes out: its count only tells that it has ended.
     """
-    reservation = replace(reservation, counted=reservation.counted or volume > 0)
+    counts = reservation.counted or volume > 0
+    ended = min(reservation.latest_end, at.slow)
     if reservation.what != "bolus":
-        return reservation if state == "running" else _ended(reservation, at)
+        if state == "running":
+            return replace(reservation, counted=counts)
+        return replace(reservation, counted=counts, latest_end=ended, closed=True)
     least = max(reservation.least, volume)
     most = max(reservation.most, volume)
     if state == "interrupted" and not reservation.closed:
         most = least
     if state == "running":
         left = divide_up(reservation.over * (most - volume), most) if most else 0
-        end = max(reservation.latest_end, at.slow + left)
-        return replace(reservation, least=least, most=most, latest_end=Milliseconds(end))
-    return replace(_ended(reservation, at), least=least, most=most)
-
-
-def _ended(reservation: Reservation, at: Instant) -> Reservation:
-    return replace(reservation, latest_end=min(reservation.latest_end, at.slow), closed=True)
+        end = Milliseconds(max(reservation.latest_end, at.slow + left))
+        return replace(reservation, counted=counts, least=least, most=most, latest_end=end)
+    return replace(
+        reservation, counted=counts, least=least, most=most, latest_end=ended, closed=True
+    )
 
 
 def counted(

@@ -42,6 +42,7 @@ from safety.state import (
     past_programs_after,
     reservations_at,
 )
+from safety.state_with import state_with
 from safety.timeline import Seen
 
 PROGRAMMING: tuple[CommandKind, ...] = ("program-stimulator", "program-pump")
@@ -70,7 +71,7 @@ def connected(state: State, event: Connected) -> State:
     from_zero = state.from_zero if event.delivering else _why_from_zero(state)
     if restarted and state.running is not None:
         from_zero = "the device restarted while it was on"
-    return replace(
+    return state_with(
         state,
         identity=event.identity,
         boot=event.boot,
@@ -93,7 +94,7 @@ def _why_from_zero(state: State) -> str | None:
 
 def found(state: State, event: Found) -> State:
     """A pump's own program is what going on with means, where none was verified."""
-    return replace(state, last_verified=event.program)
+    return state_with(state, last_verified=event.program)
 
 
 def intended(state: State, event: Intended) -> State:
@@ -104,7 +105,7 @@ def intended(state: State, event: Intended) -> State:
         *(one for one in state.passed if one.at >= day),
         *(PassedRule(rule, user, event.at.slow) for rule in event.passed),
     )
-    state = replace(
+    state = state_with(
         state,
         epoch=state.epoch + 1,
         unsettled=(*state.unsettled, event),
@@ -119,7 +120,7 @@ def intended(state: State, event: Intended) -> State:
         case (PrimeOutput() as prime,):
             fills = (*state.primed_fills, prime.fill_at_ms)[-FILLS_KEPT:]
             move = LineMove(event.id, event.latest_end, "prime", NanoLitres(0), ())
-            moving = replace(_with_move(state, event.at, move), primed_fills=fills)
+            moving = state_with(_with_move(state, event.at, move), primed_fills=fills)
             return _reserved(moving, event, prime.over, event.stray, "prime")
         case (PumpProgram() as program,):
             what: Literal["bridge", "flush"] = "bridge" if program.bridge else "flush"
@@ -147,12 +148,12 @@ def _reserved(
         most=most,
         what=what,
     )
-    return replace(state, reservations=(*reservations_at(state, event.at), asked))
+    return state_with(state, reservations=(*reservations_at(state, event.at), asked))
 
 
 def _with_move(state: State, at: Instant, move: LineMove) -> State:
     moves = (one for one in state.line_moves if not one.has_ended(at))
-    return replace(state, line_moves=(*moves, move))
+    return state_with(state, line_moves=(*moves, move))
 
 
 def settled(state: State, event: Settled) -> State:
@@ -160,7 +161,7 @@ def settled(state: State, event: Settled) -> State:
     intent = next((i for i in state.unsettled if i.id == event.id), None)
     if intent is None or event.outcome == "UNCERTAIN":
         return state
-    state = replace(
+    state = state_with(
         state,
         epoch=state.epoch + 1,
         unsettled=tuple(i for i in state.unsettled if i.id != event.id),
@@ -176,7 +177,7 @@ def _refused(state: State, intent: Intended) -> State:
     if any(one.id == intent.id for one in reservations):
         return state
     tokens = {o.fill_at_ms for o in intent.outputs if isinstance(o, PrimeOutput)}
-    return replace(
+    return state_with(
         state,
         reservations=reservations,
         line_moves=tuple(one for one in state.line_moves if one.id != intent.id),
@@ -186,12 +187,12 @@ def _refused(state: State, intent: Intended) -> State:
 
 def _delivered(state: State, intent: Intended, at: Instant) -> State:
     if intent.command in STARTS:
-        state = replace(state, alerted=(), waivers=_waivers(state, intent))
+        state = state_with(state, alerted=(), waivers=_waivers(state, intent))
     state = _begun(state, intent, at)
     match intent.command:
         case "program-stimulator":
             programs = tuple(o for o in intent.outputs if isinstance(o, StimulatorProgram))
-            return replace(
+            return state_with(
                 state,
                 programs=programs,
                 running=None,
@@ -201,7 +202,7 @@ def _delivered(state: State, intent: Intended, at: Instant) -> State:
         case "program-pump":
             program = next(o for o in intent.outputs if isinstance(o, PumpProgram))
             may_follow = {intent.id, *(one.id for one in state.unsettled)}
-            return replace(
+            return state_with(
                 state,
                 line_moves=tuple(
                     one for one in state.line_moves if one.what != "bridge" or one.id in may_follow
@@ -219,17 +220,17 @@ def _delivered(state: State, intent: Intended, at: Instant) -> State:
             )
         case "start-stimulation":
             running = next(o for o in intent.outputs if isinstance(o, Stimulation))
-            return replace(state, running=running, from_zero=None)
+            return state_with(state, running=running, from_zero=None)
         case "change-amplitude":
             running = next(o for o in intent.outputs if isinstance(o, Stimulation))
-            return replace(state, running=running)
+            return state_with(state, running=running)
         case _:
             return state
 
 
 def _begun(state: State, intent: Intended, at: Instant) -> State:
     """What an intent does has begun by now, and not surely sooner."""
-    return replace(
+    return state_with(
         state,
         reservations=begun_by(state.reservations, intent.id, at),
         line_moves=tuple(
@@ -261,15 +262,13 @@ def device_counted(state: State, event: Counted) -> State:
     """
     doubtful = any(one.id == event.id for one in state.unsettled)
     word = "running" if doubtful else event.state
-    state = replace(
-        state, reservations=counted(state.reservations, event.id, word, event.volume, event.at)
-    )
+    reservations = counted(state.reservations, event.id, word, event.volume, event.at)
     if word == "running":
-        return state
+        return state_with(state, reservations=reservations)
     ended = tuple(one for one in state.line_moves if one.id == event.id)
-    return replace(
+    return state_with(
         state,
-        reservations=(*state.reservations, *(_stray(one, event.at) for one in ended if one.stray)),
+        reservations=(*reservations, *(_stray(one, event.at) for one in ended if one.stray)),
         line_moves=tuple(one for one in state.line_moves if one.id != event.id),
     )
 
@@ -309,7 +308,7 @@ def unverified(state: State, event: Unverified) -> State:
     intent = next((one for one in state.unsettled if one.id == event.id), None)
     if intent is not None:
         state = _begun(state, intent, event.at)
-    return replace(
+    return state_with(
         state,
         epoch=state.epoch + 1,
         unsettled=tuple(i for i in state.unsettled if i.id != event.id),
@@ -334,7 +333,7 @@ def lowered(state: State, event: Lowered) -> State:
     if state.running is None:
         return state
     running = replace(state.running, amplitudes=event.amplitudes)
-    return replace(state, running=running, epoch=state.epoch + 1)
+    return state_with(state, running=running, epoch=state.epoch + 1)
 
 
 def stopped(state: State, event: Stopped) -> State:
@@ -342,7 +341,7 @@ def stopped(state: State, event: Stopped) -> State:
     running = None if event.confirmed else state.running
     by_itself = event.depth == FOUND_OFF
     from_zero = _why_from_zero(state) if by_itself else state.from_zero
-    return replace(
+    return state_with(
         state,
         running=running,
         from_zero=from_zero,
@@ -354,24 +353,24 @@ def stopped(state: State, event: Stopped) -> State:
 
 def measured(state: State, impedances: Impedances) -> State:
     """The device measured its contacts."""
-    return replace(state, impedances=impedances)
+    return state_with(state, impedances=impedances)
 
 
 def raised(state: State, event: Raised) -> State:
     """An alarm: on the board, and what it means for what may follow."""
     alarm, at = event.alarm, event.at
-    state = replace(state, alarms=with_raised(state.alarms, alarm, at.wall), pause=None)
+    state = state_with(state, alarms=with_raised(state.alarms, alarm, at.wall), pause=None)
     if alarm.priority != "LOW" and alarm.code not in state.alerted:
         since = at.slow - ALERTS_KEPT
-        state = replace(
+        state = state_with(
             state,
             alerted=(*state.alerted, alarm.code),
             alerts=(*(a for a in state.alerts if a.at >= since), Alert(alarm.code, at.slow)),
         )
     if alarm.code in NEEDS_A_LOOK:
-        state = replace(state, attention=alarm.code)
+        state = state_with(state, attention=alarm.code)
     if alarm.code in UNPLANNED_DELIVERY:
-        state = replace(state, full_until=_a_day_from(at))
+        state = state_with(state, full_until=_a_day_from(at))
     return state
 
 
@@ -379,7 +378,7 @@ def cleared(state: State, event: Cleared) -> State:
     """The condition of an alarm is over; what it delivered unasked lies in windows for a day."""
     stood = any(one.alarm.code == event.code and not one.over for one in state.alarms)
     unplanned = stood and event.code in UNPLANNED_DELIVERY
-    return replace(
+    return state_with(
         state,
         alarms=with_cleared(state.alarms, event.code),
         full_until=_a_day_from(event.at) if unplanned else state.full_until,
@@ -388,7 +387,7 @@ def cleared(state: State, event: Cleared) -> State:
 
 def paused(state: State, event: Paused) -> State:
     """A person silenced the alarms for a while."""
-    return replace(state, pause=Pause(event.at, event.until))
+    return state_with(state, pause=Pause(event.at, event.until))
 
 
 def looked(state: State, event: Looked) -> State:
@@ -397,7 +396,7 @@ def looked(state: State, event: Looked) -> State:
     Unless an alarm that asks for a look still stands.
     """
     standing = (one.alarm.code for one in state.alarms if not one.over)
-    return replace(
+    return state_with(
         state,
         attention=next((code for code in standing if code in NEEDS_A_LOOK), None),
         alerts=(),
@@ -407,7 +406,7 @@ def looked(state: State, event: Looked) -> State:
 
 def latched(state: State, event: Latched) -> State:
     """The journal cannot be written, or cannot be trusted."""
-    return replace(
+    return state_with(
         state,
         latched=state.latched or event.reason,
         last_verified=None if event.past_lost else state.last_verified,

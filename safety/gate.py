@@ -39,6 +39,7 @@ from safety.judgement import judge
 from safety.kernel import Continue, Effect, Record, Refuse, Sound, step
 from safety.opening import OpenedJournal
 from safety.state import State
+from safety.state_with import state_with
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ class Gate:
 
     def judge_once_stopped(self, ask: Ask) -> tuple[Finding, ...]:
         """Every objection the kernel would have with the output off, recording nothing."""
-        return judge(replace(self._state, running=None), ask)
+        return judge(state_with(self._state, running=None), ask)
 
     async def ask(self, ask: Ask) -> Clearance:
         """Judges a request; returns its Clearance once the intent is on the disk.

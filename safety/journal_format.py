@@ -10,9 +10,10 @@ be on the disk.
 
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import cbor2
@@ -96,17 +97,30 @@ def read_exactly(adapter: TypeAdapter[Any], data: bytes, what: str) -> Any:
 def plain(value: Any) -> Any:
     """What `asdict` makes of a value, without copying what cannot change."""
     cls = type(value)
-    if cls is int or cls is str:
+    if cls in _LEAVES:
         return value
     if cls is tuple:
-        return [plain(item) for item in value]
-    names = _fields_of(cls)  # type: ignore[arg-type]  # every class can be hashed
-    return {name: plain(getattr(value, name)) for name in names} if names else value
+        return [item if type(item) in _LEAVES else plain(item) for item in value]
+    names, values = _fields_of(cls)  # type: ignore[arg-type]  # every class can be hashed
+    if values is None:
+        return value
+    return {
+        name: one if type(one) in _LEAVES else plain(one)
+        for name, one in zip(names, values(value), strict=True)
+    }
+
+
+_LEAVES = frozenset({int, str, bytes, bool, type(None)})
+"""What is its own plain form."""
 
 
 @cache
-def _fields_of(cls: type) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(cls)) if is_dataclass(cls) else ()
+def _fields_of(cls: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]] | None]:
+    """The names of a dataclass's fields, and what reads them all at once."""
+    names = tuple(one.name for one in fields(cls)) if is_dataclass(cls) else ()
+    if len(names) > 1:
+        return names, attrgetter(*names)
+    return names, (lambda value: tuple(getattr(value, name) for name in names)) if names else None
 
 
 # --- the chain -----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ no journal entry: its answer is (an `Intended` or a `Rejected`), and what was de
 as decided, so that a later version of the rules cannot forget a dose by judging it anew.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 from device_profiles.diagnostics import Finding
@@ -60,6 +60,7 @@ from safety.state import (
     State,
     delivery_slack,
 )
+from safety.state_with import state_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +138,11 @@ def step(state: State, event: Ask | Event) -> tuple[State, tuple[Effect, ...]]:
         case Looked():
             return fold.looked(state, event), ()
         case MriEntered():
-            return replace(state, in_mri=True, mri=event, epoch=state.epoch + 1), ()
+            return state_with(state, in_mri=True, mri=event, epoch=state.epoch + 1), ()
         case MriLeft():
             left = "the device was in a magnetic field"
-            state = replace(state, in_mri=False, mri=None, from_zero=left)
-            return replace(state, epoch=state.epoch + 1), ()
+            state = state_with(state, in_mri=False, mri=None, from_zero=left)
+            return state_with(state, epoch=state.epoch + 1), ()
         case Latched():
             return fold.latched(state, event), ()
         case _:

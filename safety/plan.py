@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import cbor2
@@ -10,6 +10,7 @@ import cbor2
 from device_profiles.errors import Refused
 from device_profiles.quantities import Milliseconds
 from safety.events import DeviceIdentity
+from safety.journal_format import plain
 from safety.limits import PumpLimits
 from safety.outputs import Output
 
@@ -42,7 +43,7 @@ def plan_digest(content: PlanContent, made: Milliseconds) -> str:
     The time is part of what is hashed, so it cannot be moved without voiding the digest.
     """
     seconds = made // 1_000
-    body = cbor2.dumps([asdict(content), seconds], canonical=True)
+    body = cbor2.dumps([plain(content), seconds], canonical=True)
     return f"{hashlib.sha256(body).hexdigest()[:24]}-{seconds}"
 
 

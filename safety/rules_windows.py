@@ -167,17 +167,16 @@ def window_accounts(
     now: Instant,
 ) -> list[WindowAccount]:
     """What fills each window of a drug that has a limit, once what was asked for is in it."""
-    if not all(can_be_bounded(phase) for phase in phases_of(programs)):
+    phases = phases_of(programs)
+    if not all(can_be_bounded(phase) for phase in phases):
         return []  # SR-16 has refused it: there is no worst case to compare
+    mixes = tuple((phase, _concentration(phase, drug.name)) for phase in phases)
     accounts = []
     for window in DOSE_WINDOWS:
         limit = drug.of(window.quantity)
         if limit is None:
             continue
-        worst = worst_case_over(
-            tuple((phase, _concentration(phase, drug.name)) for phase in phases_of(programs)),
-            window.length,
-        )
+        worst = worst_case_over(mixes, window.length)
         inside = tuple(one for one in held if one.reaches_into(window.length, now))
         accounts.append(WindowAccount(drug.name, window, limit, worst, inside, asked))
     return accounts

@@ -95,7 +95,7 @@ class Alert:
     at: Milliseconds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """Everything the judge knows about one device; the fold of its journal.
 

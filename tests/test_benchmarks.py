@@ -6,8 +6,21 @@ import sys
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import codec, fleet, harness, journal, pump_days, query, review, therapy, usb_bulk
+from benchmarks import (
+    codec,
+    fleet,
+    harness,
+    journal,
+    pump_days,
+    query,
+    review,
+    storms,
+    therapy,
+    usb_bulk,
+)
 from benchmarks.harness import Block, Row, each, each_awaited, each_of, interleave, mean, percentile
+from hil.storm import draw
+from hil.storm.run import run_storm
 
 
 @pytest.mark.parametrize(
@@ -121,6 +134,17 @@ def test_h_a_stop_i_pipelined_frames_and_k_a_query_are_measured_beside_many_devi
 def test_l_round_trips_and_m_pipelined_frames_are_measured_on_usb() -> None:
     rows = usb_bulk.measure(rounds=1, calls=5, frames=50)
     assert targets(rows) == [("l", 1.5), ("l", 1.5), ("m", None)]
+
+
+@pytest.mark.real_clock
+def test_n_storms_are_counted() -> None:
+    assert targets(storms.measure(rounds=2)) == [("n", 10.0), ("n", None), ("n", None)]
+
+
+def test_a_calm_day_has_twenty_commands_that_are_all_carried_out() -> None:
+    record = run_storm(storms.calm_day(1))
+    told = [one.told for one in record.asked[: draw.COMMANDS_A_DAY]]
+    assert told == ["done"] * draw.COMMANDS_A_DAY
 
 
 def test_a_shortfall_is_told_and_fails_nothing(

@@ -177,7 +177,7 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
 
     def reply(self, envelope: Envelope, reply: Reply) -> None:
         """Puts a reply into the outbox; it is sealed if its request was."""
-        self.outbox.append(envelope._replace(message=reply))
+        self.outbox.append(type(envelope)(envelope.session, envelope.sequence, reply))
 
     def _answer(self, envelope: Envelope) -> Reply | None:
         request = envelope.message

@@ -7,6 +7,7 @@ whole message.
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields as dataclass_fields
+from operator import attrgetter
 from typing import Any, NamedTuple, cast
 
 import cbor2
@@ -35,19 +36,22 @@ class Catalogue:
     def __init__(self, family_messages: Iterable[type[Message]] = ()) -> None:
         self._kinds: dict[int, type[Message]] = {}
         self._names: dict[type[Message], tuple[str, ...]] = {}
+        self._fields: dict[type[Message], Callable[[Message], dict[str, Any]]] = {}
         self._validate: dict[int, Callable[[dict[str, Any]], Message]] = {}
         for cls in (*COMMON_MESSAGES, *family_messages):
             if cls.KIND in self._kinds:
                 raise ValueError(f"message kind {cls.KIND:#04x} is used twice")
             self._kinds[cls.KIND] = cls
-            self._names[cls] = _field_names(cls)
+            self._names[cls] = names = _field_names(cls)
+            self._fields[cls] = _reader_of(names)
             self._validate[cls.KIND] = cast("Any", cls).__pydantic_validator__.validate_python
 
     def encode(self, envelope: Envelope) -> bytes:
         """The body of an envelope."""
-        message = envelope.message
-        fields = {name: getattr(message, name) for name in self._names[type(message)]}
-        return cbor2.dumps((type(message).KIND, envelope.session, envelope.sequence, fields))
+        session, sequence, message = envelope
+        cls = type(message)
+        fields = self._fields[cls](message)
+        return cbor2.dumps((cls.KIND, session, sequence, fields))
 
     def decode(self, body: bytes) -> Envelope:
         """The envelope of a body.
@@ -86,6 +90,14 @@ class Catalogue:
             place = ".".join(str(part) for part in first["loc"])
             raise MessageError(f"kind {kind:#04x}, field {place}: {first['msg']}") from error
         return Envelope(session, sequence, decoded)
+
+
+def _reader_of(names: tuple[str, ...]) -> Callable[[Message], dict[str, Any]]:
+    """Reads the fields of a message of one kind, all at once where there are several."""
+    if len(names) > 1:
+        values = attrgetter(*names)
+        return lambda message: dict(zip(names, values(message), strict=True))
+    return lambda message: {name: getattr(message, name) for name in names}
 
 
 def _field_names(cls: type[Any]) -> tuple[str, ...]:

@@ -196,7 +196,8 @@ class SimulatedDevice:
 
     def _decoded(self, body: bytes, kind: type[Envelope]) -> Envelope | None:
         try:
-            return kind(*self._kind.catalogue.decode(body))
+            envelope = self._kind.catalogue.decode(body)
+            return envelope if kind is Envelope else kind(*envelope)
         except MessageError as error:
             self._answer_nonsense(body, str(error), kind)
             return None
@@ -288,14 +289,18 @@ class SimulatedDevice:
 
     def _post(self) -> None:
         """Puts replies on the line; what the device must remember of them is saved first."""
-        self._save_if_changed()
-        outbox = self.machine.firmware.outbox
-        for envelope in outbox:
-            self._send(envelope)
-        outbox.clear()
+        firmware = self.machine.firmware
+        if firmware.changed:
+            self._save()
+        if outbox := firmware.outbox:
+            for envelope in outbox:
+                self._send(envelope)
+            outbox.clear()
 
     def _release(self) -> bytes:
         """What leaves the device now."""
+        if not self._line:
+            return b""
         due = b"".join(frame for at, frame in self._line if at <= self._link_ms)
         self._line = [(at, frame) for at, frame in self._line if at > self._link_ms]
         return due

@@ -9,6 +9,8 @@ from hil.storm.stage import REFILL_DAYS
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 DAY_MINUTES = 1_440
+MONITORED_POLL = 5 * MINUTE
+"""How often a pump is looked at that has a monitor: it sees what is polled, and nothing else."""
 COMMANDS_A_DAY = 20
 SESSION_MINUTES = 4
 SUB_STEPS = ("append", "torn", "appended", "sync", "synced", "anchor", "anchored")
@@ -31,15 +33,20 @@ def draw(seed: int, family: Family, days: int = 1) -> Plan:
         of_day = _day(random, family, minutes * MINUTE, stormy=days == 1 or random.random() < 0.15)
         acts += _moved(of_day, day, minutes * MINUTE, family)
     acts.sort(key=lambda act: act.at)
+    poll = 30 * MINUTE if family == "pump" else SECOND
+    error = random.choice((0, 0, random.randint(-145_000, 145_000), 145_000, -145_000))
+    late_worker, monitor = random.random() < 0.3, random.random() < 0.15
+    if monitor and family == "pump":
+        poll = MONITORED_POLL
     return Plan(
         family,
         seed,
         minutes * days,
         tuple(acts),
-        poll=30 * MINUTE if family == "pump" else SECOND,
-        error=random.choice((0, 0, random.randint(-145_000, 145_000), 145_000, -145_000)),
-        late_worker=random.random() < 0.3,
-        monitor=random.random() < 0.15,
+        poll,
+        error,
+        late_worker,
+        monitor,
     )
 
 
@@ -50,6 +57,8 @@ def _day(random: Random, family: Family, length: int, *, stormy: bool) -> list[A
         acts += _weather(random, length)
         acts += _breakdowns(random, family, length)
         acts += _interruptions(random, acts)
+        if family == "pump" and random.random() < 0.06:
+            acts += _doubt(random, length)
     return acts
 
 
@@ -117,6 +126,20 @@ def _greed(random: Random, length: int) -> list[Act]:
                 continue
             soon = at + random.choice((0, 2, 50, 510, 900, 30_000))
             acts.append(Act(soon, helper, amount=0 if helper == "cancel" else amount))
+    return acts
+
+
+def _doubt(random: Random, length: int) -> list[Act]:
+    """Doses soon after each other, each of which is given while nobody can say so.
+
+    The line is cut just as the pump has taken the dose, for longer than anybody asks after it; so
+    it is UNCERTAIN to its host, and known to the next one only. Together they fill an hour.
+    """
+    at, acts = random.randrange(length), []
+    for _ in range(random.randint(3, 5)):
+        at += random.randint(7, 15) * MINUTE
+        cut = Act(at - 1, "cut", where="done bolus", amount=random.randint(5, 60) * SECOND)
+        acts += [cut, Act(at, "bolus", amount=random.choice((100, 150)), who=random.choice("AB"))]
     return acts
 
 

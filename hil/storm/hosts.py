@@ -38,7 +38,7 @@ class StormClock(VirtualClock):
 
     def world_ms(self) -> int:
         """Time of the world outside, ms: the host's sleep counts."""
-        return self.with_sleep_ns() // NS_PER_MS
+        return self._virtual.now_ns // NS_PER_MS + self._slept_ms
 
     def stall(self, for_ms: int) -> None:
         """The event loop does nothing for a while, and then everything that has come due."""
@@ -120,11 +120,11 @@ ASKING: ContextVar[Asked | None] = ContextVar("asking", default=None)
 
 @dataclass(slots=True)
 class Trap:
-    """What strikes at the ``left``-th step of a name: a death, or an end of all waiting."""
+    """What strikes at the ``left``-th step of a name; with nothing else to do, a death."""
 
     where: str
     left: int
-    cancels: bool = False
+    does: Callable[[], None] | None = None
 
 
 class Host:
@@ -136,7 +136,6 @@ class Host:
         files: Files,
         line: Line,
         traps: list[Trap],
-        cancel: Callable[[], None],
         names: Callable[[int], str],
         new_id: Callable[[], int],
         heard: Callable[[Alarm], None],
@@ -148,7 +147,7 @@ class Host:
         self.died_at: str | None = None
         self.polling = False
         self.tasks: set[asyncio.Task[Any]] = set()
-        self._traps, self._cancel = traps, cancel
+        self._traps = traps
         self.link = HostLink(line, self.step, names)
         files.reopened()
         place = JournalPlace(
@@ -162,15 +161,15 @@ class Host:
         )
 
     def step(self, name: str) -> bool:
-        """The host comes to a step, where it may die; whether it is alive after it."""
+        """The host comes to a step, where something may strike; whether it is alive after it."""
         if self._traps and self.is_alive:
             first = self._traps[0]
             if first.where == name:
                 first.left -= 1
                 if first.left <= 0:
                     self._traps.pop(0)
-                    if first.cancels:
-                        self._cancel()
+                    if first.does is not None:
+                        first.does()
                     else:
                         self.die(name)
         return self.is_alive

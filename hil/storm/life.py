@@ -13,6 +13,7 @@ from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES
 from hil.storm.disk import Files
 from hil.storm.hosts import ASKING, Asked, Host, StormClock, Trap, says
+from hil.storm.monitor import StormMonitor
 from hil.storm.people import People, people_of
 from hil.storm.plan import Act, Plan
 from hil.storm.record import Record
@@ -47,7 +48,7 @@ class Storm:
         witness.watch(self.device)
         self.wire = DeviceWire(self.device, self.clock, wakes=plan.family == "stimulator")
         self.line = Line(self.random, self._arrives, self.clock.world_ms)
-        self.decoy = SimulatedDevice(kind, wall_ms=START_MS, serial=OTHER_SERIAL)
+        self._decoy: SimulatedDevice | None = None
         self.is_swapped = False
         self.wire.send = self.line.to_host
         self.files = Files(self.random)
@@ -84,7 +85,8 @@ class Storm:
         self.wire.close()
         self.record.end = self.clock.world_ms()
         self.record.journal = bytes(self.files.whole)
-        self.record.another_knows = tuple(self.decoy.machine.firmware.memory.outcomes)
+        if self._decoy is not None:
+            self.record.another_knows = tuple(self._decoy.machine.firmware.memory.outcomes)
         return self.record
 
     def _broke_down(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -135,7 +137,6 @@ class Storm:
             self.files,
             self.line,
             self.traps,
-            self._cancel_all,
             self._name_of,
             self._new_id,
             self._heard,
@@ -153,6 +154,10 @@ class Storm:
             host.controller = controller
             self.people.attend(controller, host)
             self.host = host
+            if self.plan.monitor:
+                with suppress(NeuraxisError, OSError):
+                    monitor = StormMonitor(controller, host, self.files, self.clock, self.record)
+                    await monitor.begin()
 
     async def _let_go(self, host: Host) -> None:
         """Ends a host in order, or what is left of a dead one."""
@@ -191,7 +196,10 @@ class Storm:
             self.wire.receive(data)
             return
         self.record.at_another.append((self.clock.world_ms(), self.line.plug, data))
-        if answer := self.decoy.receive(data, self.clock.world_ms()):
+        if self._decoy is None:
+            kind = MACHINES[self.plan.family]
+            self._decoy = SimulatedDevice(kind, wall_ms=START_MS, serial=OTHER_SERIAL)
+        if answer := self._decoy.receive(data, self.clock.world_ms()):
             self.line.to_host(answer)
 
     def _swap(self, act: Act) -> None:
@@ -203,8 +211,14 @@ class Storm:
         self._after(act.amount, lambda: move(False))
 
     def _cut(self, act: Act) -> None:
-        self.line.is_cut = True
-        self._after(act.amount, lambda: setattr(self.line, "is_cut", False))
+        def cut() -> None:
+            self.line.is_cut = True
+            self._after(act.amount, lambda: setattr(self.line, "is_cut", False))
+
+        if act.where:
+            self.traps.append(Trap(act.where, 1, cut))
+        else:
+            cut()
 
     def _flood(self, act: Act) -> None:
         self.line.flood(act.amount)
@@ -251,7 +265,7 @@ class Storm:
 
     def _cancel(self, act: Act) -> None:
         if act.where:
-            self.traps.append(Trap(act.where, max(1, act.amount), cancels=True))
+            self.traps.append(Trap(act.where, max(1, act.amount), self._cancel_all))
         else:
             self._cancel_all()
 

@@ -19,6 +19,8 @@ IDENTIFY, OPEN, STOP = 0x01, 0x02, 0x07
 WITH_ID = (0x05, 0x20, 0x21, 0x24, 0x40, 0x41)
 """Frames that carry out an id: commit, start, amplitude, measure, bolus, prime."""
 AT_ONCE_MS = 5
+TOO_MUCH = ("over_delivery", "free_flow")
+"""Faults under which a device delivers more than it was told to, beyond its accuracy."""
 PROGRAMMED = ("apply",)
 DOSES = ("bolus", "apply")
 
@@ -33,6 +35,7 @@ def judge(record: Record) -> list[str]:
         *_frames(record),
         *_stops(record),
         *_another(record),
+        *_monitored(record),
         *family(record),
     ]
 
@@ -142,9 +145,20 @@ def _stops(record: Record) -> Iterator[str]:
             one.at <= deed.at and (one.what != "stop" or one.where == deed.value)
             for one in asked
             if one.what == "stop" or record.plan.family == "stimulator"
-        )
+        ) or any(at <= deed.at and depth == deed.value for at, _, depth in record.monitor_stops)
         if not may and deed.at < record.calm_from:
             yield f"at {deed.at} ms the device was stopped ({deed.value}), and nobody asked for it"
+
+
+def _monitored(record: Record) -> Iterator[str]:
+    """The monitor stops a device only for evidence of too much.
+
+    The storm's faults are the truth: where none makes a device deliver too much, a stop is false.
+    """
+    faults = [at for at, do, where in record.events if do == "device" and where in TOO_MUCH]
+    for at, code, _ in record.monitor_stops:
+        if not any(begun <= at for begun in faults):
+            yield f"at {at} ms the monitor stopped the device for {code}, and nothing gave too much"
 
 
 def approved_before_a_stop(record: Record) -> Iterator[str]:

@@ -42,7 +42,8 @@ DOINGS: Mapping[str, str] = {
     "cancel": "whoever waits is cancelled, at the `amount`-th step `where` (at once without one)",
     # the line
     "weather": "from now on the line does `where` to `amount` of a thousand frames",
-    "cut": "for `amount` ms nothing passes in the line",
+    "cut": "for `amount` ms nothing passes in the line, from the next step `where` on (at once "
+    "without one)",
     "flood": "`amount` bytes of noise and old frames arrive at both ends",
     "swap": "for `amount` ms another device is at the end of the line",
     "unplug": "the plug is pulled out, and put in again after `amount` ms",
@@ -85,7 +86,7 @@ class Act:
 class Plan:
     """One storm. ``poll`` is how often the host looks at the device, ms; ``error`` the device's
     own inaccuracy in ppm; ``late_worker``: what nobody waits for is written late; ``monitor``: the
-    monitor's eyes are attached."""
+    monitor watches, and may stop the device."""
 
     family: Family
     seed: int

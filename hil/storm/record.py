@@ -23,6 +23,8 @@ class Record:
     """What befell the world: when, the act's `do` and `where`."""
     charges: list[tuple[int, int]] = field(default_factory=list)
     """From when to when a host was in charge."""
+    monitor_stops: list[tuple[int, str, str]] = field(default_factory=list)
+    """When the monitor asked for a stop, for which alarm, and how deep."""
     renewed: list[int] = field(default_factory=list)
     """When the device took a renewal of the lease, or a start."""
     at_another: list[tuple[int, int, bytes]] = field(default_factory=list)

@@ -63,16 +63,21 @@ class Watched:
     ) -> None:
         self.core = MonitorCore()
         self.now = now
+        self.sequence = 0
         self.core.load(past, STIMULATOR if stimulator else IDENTITY, ms(now), trusted=trusted)
         self.sent(AskStatus())
 
     def sent(self, *messages: Message) -> list[str]:
         for message in messages:
-            self.core.tap(True, frame(SESSION, 1, message), ms(self.now))
+            self.sequence += 1
+            self.core.tap(True, frame(SESSION, self.sequence, message), ms(self.now))
         return self.codes()
 
     def received(self, message: Message, session: int = SESSION) -> list[str]:
-        self.core.tap(False, frame(session, 1, message), ms(self.now))
+        """The reply to a request that leaves just before it."""
+        self.sequence += 1
+        self.core.tap(True, frame(SESSION, self.sequence, AskStatus()), ms(self.now))
+        self.core.tap(False, frame(session, self.sequence, message), ms(self.now))
         return self.codes()
 
     def hear(self, *events: Event) -> None:
@@ -106,6 +111,47 @@ def shows(*amplitudes: int, slot: int = 0, boot: int = 1) -> StimulatorStatus:
     state = "on" if any(amplitudes) else "off"
     shown = list(amplitudes)
     return StimulatorStatus("SCS-7", 1, boot, state, slot, shown, bytes(16), 0, 3_900, 0, [])  # type: ignore[arg-type]
+
+
+# --- replies -------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("SR-52")
+@pytest.mark.requirement("SR-30")
+def test_a_status_that_comes_once_more_is_nothing_that_the_pump_shows_now() -> None:
+    watched = Watched(*PAST)
+    old = frame(SESSION, watched.sequence + 1, status(delivered=5_000))
+    assert watched.received(status(delivered=5_000)) == []
+    watched.now += 600_000
+    assert watched.received(status(clock=600_001, delivered=6_000)) == []
+    reading = watched.core.reading
+    watched.core.tap(False, old, ms(watched.now))
+    assert watched.codes() == []
+    assert watched.core.reading == reading
+
+
+@pytest.mark.requirement("SR-52")
+@pytest.mark.requirement("SR-30")
+@pytest.mark.parametrize(("late_ms", "counts"), [(500, True), (501, False)])
+def test_a_status_that_comes_later_than_its_owner_waits_counts_for_nothing(
+    late_ms: int, counts: bool
+) -> None:
+    watched = Watched(*PAST)
+    watched.sent(AskStatus())
+    watched.core.tap(False, frame(SESSION, watched.sequence, status()), ms(late_ms))
+    assert (watched.core.reading is not None) == counts
+
+
+@pytest.mark.requirement("SR-52")
+def test_a_status_that_is_overtaken_by_a_newer_one_counts_for_nothing() -> None:
+    watched = Watched(*PAST)
+    watched.sent(AskStatus(), AskStatus())
+    newer, older = watched.sequence, watched.sequence - 1
+    watched.core.tap(False, frame(SESSION, newer, status(clock=9)), ms(1))
+    reading = watched.core.reading
+    watched.core.tap(False, frame(SESSION, older, status(clock=1)), ms(2))
+    assert watched.core.reading == reading
+    assert reading is not None
 
 
 # --- frames --------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from filelock import FileLock
 
 from device_profiles.formulary import StopPolicy
 from device_profiles.quantities import Milliseconds
+from firmware_bridge.clock import host_with_sleep_ns
 from hil import monitor_process, monitor_rescue
 from hil.check import check_file
 from hil.keys import KeyStore
@@ -423,7 +424,7 @@ def _forged_bolus() -> bytes:
     from hil.monitor_core import CATALOGUE
 
     data = encode_frame(CATALOGUE.encode(Envelope(7, 1, Bolus(5, 100_000, 60_000))))
-    frame = {"kind": "frame", "sent": True, "data": data.hex(), "ns": time.monotonic_ns()}
+    frame = {"kind": "frame", "sent": True, "data": data.hex(), "ns": host_with_sleep_ns()}
     return json.dumps(frame).encode() + b"\n"
 
 

@@ -31,7 +31,7 @@ from road_bench import (
     start,
 )
 
-from firmware_bridge.clock import VirtualLoop
+from firmware_bridge.clock import NS_PER_MS, VirtualClock, VirtualLoop
 from firmware_bridge.controller import Plan
 from firmware_bridge.families.itp.controller import PumpController
 from firmware_bridge.families.scs.controller import StimulatorController
@@ -188,6 +188,18 @@ async def test_a_bolus_that_has_ended_is_counted_by_the_watch() -> None:
         (counted,) = bench.told(Counted)
         assert (counted.state, counted.volume) == ("executed", 5_000)
         assert bench.alarms == []
+
+
+@pytest.mark.requirement("SR-30")
+@pytest.mark.requirement("SR-54")
+async def test_a_pump_that_went_on_while_its_host_slept_is_not_stopped_for_it() -> None:
+    async with road("pump") as bench, watched(bench) as (_, watch):
+        await for_a_while(watch, 400)
+        assert isinstance(bench.clock, VirtualClock)
+        bench.clock.sleep_host(5 * HOUR)
+        bench.runner._born_ns -= 5 * HOUR * NS_PER_MS
+        await for_a_while(watch, 400)
+        assert watch.stopped_for is None
 
 
 # --- the board -----------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Seed to find: plants each bug of the road and counts the storms until the oracle sees it.
 
 `python -m tests.storm.hunt --write` puts the result into `docs/storm.json`, from which the safety
-case takes it.
+case takes it, and the storm that showed each bug, made small, into `known/planted`. A seed draws
+another storm whenever drawing changes; a plan stays what it is, so the tests run the plans.
 """
 
 import argparse
@@ -11,23 +12,44 @@ from pathlib import Path
 from time import process_time
 
 from hil.storm.draw import draw
+from hil.storm.plan import Plan
 from hil.storm.runner import run_plan
+from hil.storm.shrink import shrink
 
 from .planted_road import ROAD_BUGS, RoadBug, planted
 
 RECORD = Path(__file__).resolve().parents[2] / "docs" / "storm.json"
+PLANTED = Path(__file__).parent / "known" / "planted"
 MOST = 3_000
 ENOUGH = 15
+PATIENCE_S = 30.0
+"""How long a storm is made smaller."""
 
 
-def seed_to_find(bug: RoadBug, most: int = MOST) -> tuple[int, str] | None:
-    """The first seed, from 1, whose storm fails with the bug in the road, and how."""
+def plan_file(bug: RoadBug) -> Path:
+    """Where the small storm is kept that shows a bug."""
+    return PLANTED / f"{bug.name.replace(' ', '-')}.yaml"
+
+
+def seed_to_find(bug: RoadBug, most: int = MOST) -> tuple[Plan, str] | None:
+    """The first storm, from seed 1 on, that fails with the bug in the road, and how."""
     with planted(bug):
         for seed in range(1, most + 1):
-            wrong = run_plan(draw(seed, bug.family)).wrong
+            plan = draw(seed, bug.family)
+            wrong = run_plan(plan).wrong
             if wrong:
-                return seed, wrong[0]
+                return plan, wrong[0]
     return None
+
+
+def keep_small(bug: RoadBug, plan: Plan) -> None:
+    """Keeps a small storm that shows the bug, and is nothing without it."""
+    with planted(bug):
+        small = shrink(plan, patience_s=PATIENCE_S)
+    if run_plan(small).wrong:
+        raise RuntimeError(f"seed {plan.seed} shows {bug.name}, and fails without it too")
+    PLANTED.mkdir(exist_ok=True)
+    plan_file(bug).write_text(f"# With this bug: {bug.text}.\n{small.text()}", encoding="utf-8")
 
 
 def main() -> int:
@@ -49,12 +71,14 @@ def main() -> int:
                 "bug": bug.name,
                 "text": bug.text,
                 "device": bug.family,
-                "seed": hit[0] if hit else None,
+                "seed": hit[0].seed if hit else None,
                 "core_seconds": seconds,
                 "seen_as": hit[1][:160] if hit else "",
             }
         )
-        print(f"{bug.name:34} {hit[0] if hit else '-':>5} {seconds:7.1f} s", flush=True)
+        print(f"{bug.name:34} {hit[0].seed if hit else '-':>5} {seconds:7.1f} s", flush=True)
+        if options.write and hit:
+            keep_small(bug, hit[0])
     if options.write:
         text = json.dumps({"most": options.most, "planted": found}, indent=1) + "\n"
         RECORD.write_text(text, encoding="utf-8")

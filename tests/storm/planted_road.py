@@ -12,6 +12,8 @@ from typing import Any
 from unittest import mock
 
 from device_profiles.errors import NeuraxisError, Uncertain
+from device_profiles.quantities import Milliseconds
+from firmware_bridge.clock import NS_PER_MS
 from firmware_bridge.controller import Controller
 from firmware_bridge.driver import Sample, Step
 from firmware_bridge.families import firmware as firmware_module
@@ -31,9 +33,11 @@ from firmware_bridge.protocol.messages import (
     Stop,
 )
 from firmware_bridge.session import Result, Session
+from hil.monitor_core import MonitorCore
 from hil.storm import stage
+from hil.storm.monitor import StormMonitor
 from hil.storm.plan import Family
-from safety import fold
+from safety import fold, monitor
 from safety.events import Connected, Settled
 from safety.timeline import Timeline
 
@@ -291,6 +295,21 @@ def lease_is_forgotten(self: Any) -> None:
     self._lease_end = None
 
 
+# --- the monitor ---------------------------------------------------------------------------------
+
+
+def stops_for_anything_high(alarms: Any) -> Any:
+    return next((alarm for alarm in alarms if alarm.priority == "HIGH"), None)
+
+
+def believes_any_frame(self: MonitorCore, envelope: Any, now_ms: Any) -> bool:
+    return True
+
+
+def sleeps_with_its_host(self: StormMonitor) -> Milliseconds:
+    return Milliseconds(self._clock.monotonic_ns() // NS_PER_MS)
+
+
 ROAD_BUGS: Mapping[str, RoadBug] = {
     bug.name: bug
     for bug in (
@@ -408,6 +427,21 @@ ROAD_BUGS: Mapping[str, RoadBug] = {
             "a device lets an output go on when its lease has ended",
             put(scs_firmware.StimulatorFirmware, "meet_deadline", lease_is_forgotten),
             "stimulator",
+        ),
+        RoadBug(
+            "the monitor stops for too little",
+            "a basal that fails is stopped for it, whatever its drug",
+            put(monitor, "must_stop", stops_for_anything_high),
+        ),
+        RoadBug(
+            "the monitor believes any frame",
+            "a status that comes once more, or late, is taken for what the pump does now",
+            put(MonitorCore, "_is_awaited", believes_any_frame),
+        ),
+        RoadBug(
+            "the monitor sleeps with its host",
+            "what a pump gave while the host slept counts as given in the moment after it",
+            put(StormMonitor, "_now", sleeps_with_its_host),
         ),
     )
 }

@@ -63,6 +63,9 @@ class PumpBody:
         self._boluses = list(state.boluses)
         self._events: list[BodyEvent] = []
         self._next: tuple[int | None] | None = None
+        self._basal, self._gain, self._free = self._rates()
+        """The schedule's nL/day, the ppm of them that leave, and nL/day that run out unasked: from
+        one event to the next nothing moves them, so they are worked out at each change."""
         self._shown = self._flow_key()
 
     # --- what can be seen ----------------------------------------------------------------------
@@ -87,8 +90,8 @@ class PumpBody:
         """What flows now in nL/day by the pump's flow sensor, rounded up."""
         if not self._reservoir:
             return 0
-        turning = self._basal() + sum(-(-b.volume * DAY_MS // b.over) for b in self._boluses)
-        return -(-turning * self._gain() // PPM) + self._free
+        turning = self._basal + sum(-(-b.volume * DAY_MS // b.over) for b in self._boluses)
+        return -(-turning * self._gain // PPM) + self._free
 
     @property
     def delivered(self) -> int:
@@ -270,11 +273,12 @@ class PumpBody:
 
     def _pass(self, to_ms: int) -> None:
         """Moves the fluid for the time to ``to_ms``, in which no border lies."""
-        if to_ms == self.t_ms:
+        duration = to_ms - self.t_ms
+        if not duration:
             return
-        moved = min(self._pumped(to_ms - self.t_ms), self._reservoir)
+        moved = min(self._pumped(duration), self._reservoir)
         if self._counting:
-            self._turned += self._wanted(to_ms - self.t_ms)
+            self._turned += self._wanted(duration)
             for bolus in self._boluses:
                 bolus.turned += bolus.programmed(to_ms) - bolus.programmed(self.t_ms)
         self.t_ms = to_ms
@@ -312,29 +316,27 @@ class PumpBody:
 
     @property
     def _commanded(self) -> bool:
-        return self._basal() > 0 or bool(self._boluses)
+        return self._basal > 0 or bool(self._boluses)
 
     @property
     def _turning(self) -> bool:
-        return self._commanded and self._gain() > 0
+        return self._commanded and self._gain > 0
 
     @property
     def _counting(self) -> bool:
         """Whether the motor's turns count as strokes."""
         return not self.faults.stalled and self._reservoir > 0
 
-    @property
-    def _free(self) -> int:
-        """nL/day that run out whatever the motor does."""
-        return FREE_FLOW if self.faults.free_flow and not self.faults.occluded else 0
-
-    def _gain(self) -> int:
-        closed = self.faults.stalled or self.faults.occluded
-        return 0 if closed else self._accuracy * self.faults.gain // PPM
+    def _rates(self) -> tuple[int, int, int]:
+        """What the motor is to turn just now, what of it leaves, and what runs out unasked."""
+        faults = self.faults
+        gain = 0 if faults.stalled or faults.occluded else self._accuracy * faults.gain // PPM
+        free = FREE_FLOW if faults.free_flow and not faults.occluded else 0
+        return self._scheduled(), gain, free
 
     def _wanted(self, duration: int) -> int:
         """nL/day x ms that the motor should turn in ``duration`` ms if no border lies within."""
-        turns = self._basal() * duration
+        turns = self._basal * duration
         for bolus in self._boluses:
             turns += bolus.programmed(self.t_ms + duration) - bolus.programmed(self.t_ms)
         return turns
@@ -343,7 +345,7 @@ class PumpBody:
         """Units that flow in ``duration`` ms from now if no border lies within."""
         if not self._reservoir:
             return 0
-        return self._wanted(duration) * self._gain() + self._free * PPM * duration
+        return self._wanted(duration) * self._gain + self._free * PPM * duration
 
     def _local_ms(self) -> int:
         """Since midnight of the pump's local day, by its own clock."""
@@ -355,7 +357,7 @@ class PumpBody:
         """The basal that is followed now."""
         return self._schedule if self._bridge is None else self._bridge.basal
 
-    def _basal(self) -> int:
+    def _scheduled(self) -> int:
         steps = self._steps
         if self._halted or not steps:
             return 0
@@ -379,7 +381,7 @@ class PumpBody:
             now = self._local_ms()
             waits = [(step.start * MINUTE_MS - now) % DAY_MS or DAY_MS for step in self._steps]
             borders.append(self.t_ms + min(waits))
-        basal = self._basal()
+        basal = self._basal
         for left in (self._bridge_turns_left, self._in_place - self._turned):
             if left > 0 and self._counting and basal:
                 borders.append(self.t_ms - (-left // basal))
@@ -392,11 +394,12 @@ class PumpBody:
         if not self.flowing:
             return None
         boluses = [(bolus.volume, bolus.over) for bolus in self._boluses]
-        turning = (self._basal(), boluses, self._gain()) if self._turning else None
+        turning = (self._basal, boluses, self._gain) if self._turning else None
         return (turning, self._free, self._line.tip)
 
     def _changed(self) -> None:
         self._next = None
+        self._basal, self._gain, self._free = self._rates()
         key = self._flow_key()
         if key != self._shown:
             self._shown = key

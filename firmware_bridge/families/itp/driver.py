@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from device_profiles.errors import DeviceFault, UsageError
@@ -124,6 +125,36 @@ def _stop_policy(therapy: InfusionTherapy, formulary: Formulary) -> StopPolicy:
     return max(policies, key=_STRICTEST_LAST.index)
 
 
+@lru_cache(maxsize=16)
+def program_in(blob: bytes) -> PumpProgram:
+    """The program whose bytes these are; raises MessageError. The same bytes come back often."""
+    wire = decode_program(WirePumpProgram, blob)
+    bolus, bridge = wire.patient_bolus, wire.bridge
+    return PumpProgram(
+        drugs=_drugs_of(wire.drugs),
+        basal=_steps_of(wire.basal),
+        utc_offset_min=wire.utc_offset_min,
+        patient_bolus=PatientBolusOutput(
+            NanoLitres(bolus.volume),
+            Milliseconds(bolus.over),
+            Milliseconds(bolus.lockout),
+            bolus.max_per_24h,
+        )
+        if bolus
+        else None,
+        fill_volume=NanoLitres(wire.fill_volume),
+        fill_at_ms=Milliseconds(wire.fill_at),
+        low_reservoir=NanoLitres(wire.low_reservoir),
+        catheter=NanoLitres(wire.catheter),
+        primed=wire.primed,
+        stop_policy=wire.stop_policy,
+        bridge=Bridge(_drugs_of(bridge.drugs), _steps_of(bridge.basal), NanoLitres(bridge.volume))
+        if bridge
+        else None,
+    )
+
+
+@lru_cache(maxsize=16)
 def blob_of(program: PumpProgram) -> bytes:
     """The bytes of a program as the device keeps them."""
     bolus, bridge = program.patient_bolus, program.bridge
@@ -232,32 +263,7 @@ class PumpDriver:
 
     def program_of(self, slot: int, blob: bytes) -> PumpProgram:
         """The Output of a program that was read back; see `Driver.program_of`."""
-        wire = decode_program(WirePumpProgram, blob)
-        bolus, bridge = wire.patient_bolus, wire.bridge
-        return PumpProgram(
-            drugs=_drugs_of(wire.drugs),
-            basal=_steps_of(wire.basal),
-            utc_offset_min=wire.utc_offset_min,
-            patient_bolus=PatientBolusOutput(
-                NanoLitres(bolus.volume),
-                Milliseconds(bolus.over),
-                Milliseconds(bolus.lockout),
-                bolus.max_per_24h,
-            )
-            if bolus
-            else None,
-            fill_volume=NanoLitres(wire.fill_volume),
-            fill_at_ms=Milliseconds(wire.fill_at),
-            low_reservoir=NanoLitres(wire.low_reservoir),
-            catheter=NanoLitres(wire.catheter),
-            primed=wire.primed,
-            stop_policy=wire.stop_policy,
-            bridge=Bridge(
-                _drugs_of(bridge.drugs), _steps_of(bridge.basal), NanoLitres(bridge.volume)
-            )
-            if bridge
-            else None,
-        )
+        return program_in(blob)
 
     def sample(self, status: Reply) -> Sample:
         """See `Driver.sample`."""

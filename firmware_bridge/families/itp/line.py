@@ -6,6 +6,7 @@ volume out at the other. Volumes are in the body's units, mass in units times ng
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from firmware_bridge.families.body import Stored
 
@@ -20,11 +21,19 @@ class Segment(Stored):
     mix: Mix
 
 
+@dataclass(slots=True)
+class _Stretch:
+    """A `Segment` while fluid moves: pydantic would look at every stroke."""
+
+    units: int
+    mix: Mix
+
+
 class Line:
     """Segments from the tip to the pump, and the mass of each drug that has left the tip."""
 
     def __init__(self, segments: Iterable[Segment], tip_mass: Mapping[str, int]) -> None:
-        self._segments = deque(segments)
+        self._segments = deque(_Stretch(one.units, one.mix) for one in segments)
         self.tip_mass = dict(tip_mass)
 
     def __bool__(self) -> bool:
@@ -34,7 +43,7 @@ class Line:
     @property
     def segments(self) -> list[Segment]:
         """What is in it, ``[0]`` at the tip."""
-        return list(self._segments)
+        return [Segment(units=one.units, mix=one.mix) for one in self._segments]
 
     @property
     def tip(self) -> Mix:
@@ -43,7 +52,7 @@ class Line:
 
     def fill(self, units: int, mix: Mix) -> None:
         """Fills the empty line."""
-        self._segments.append(Segment(units=units, mix=mix))
+        self._segments.append(_Stretch(units, mix))
         self.expect(mix)
 
     def expect(self, mix: Mix) -> None:
@@ -62,7 +71,7 @@ class Line:
         if self._segments[-1].mix == mix:
             self._segments[-1].units += units
         else:
-            self._segments.append(Segment(units=units, mix=mix))
+            self._segments.append(_Stretch(units, mix))
         while units:
             tip = self._segments[0]
             out = min(units, tip.units)
