@@ -19,7 +19,7 @@ from device_profiles.notation import write_duration, write_mass
 from firmware_bridge.clock import NS_PER_S, VirtualLoop
 from firmware_bridge.families.scs import driver as stimulator_driver
 from firmware_bridge.protocol import blob
-from safety import journal_format, kernel, rules_windows
+from safety import journal_format, judgement, kernel, rules_windows
 from safety.limits import pump_limits
 from safety.review import review_infusion, review_stimulation
 
@@ -43,12 +43,14 @@ def by_identity(pure: Callable[..., Any]) -> Callable[..., Any]:
     return remembered
 
 
+_LIMITS = by_identity(pump_limits)
 _REMEMBERED: tuple[tuple[Any, str, Any], ...] = (
     # Each host that takes charge reads the whole journal; the one before it had read most of it.
     (journal_format, "decode_event", lru_cache(KEPT)(journal_format.decode_event)),
-    (kernel, "review_infusion", by_identity(review_infusion)),
-    (kernel, "review_stimulation", by_identity(review_stimulation)),
-    (kernel, "pump_limits", by_identity(pump_limits)),
+    (judgement, "review_infusion", by_identity(review_infusion)),
+    (judgement, "review_stimulation", by_identity(review_stimulation)),
+    (judgement, "pump_limits", _LIMITS),
+    (kernel, "pump_limits", _LIMITS),
     (rules_windows, "write_mass", lru_cache(KEPT)(write_mass)),
     (rules_windows, "write_duration", lru_cache(KEPT)(write_duration)),
     (stimulator_driver, "decode_program", lru_cache(256)(blob.decode_program)),
