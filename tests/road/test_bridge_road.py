@@ -190,7 +190,7 @@ async def test_the_line_is_open_again_as_soon_as_the_pump_itself_has_moved_all_o
         # 0.070325 mL may have strayed, 10 mg/mL apart: by now, for all that the host knows.
         error = await failure(controller.bolus(DOSE, OVER))
         assert rules(error) == {"SR-14"}
-        assert "703.25 mcg of earlier boluses" in str(error)
+        assert "703.25 mcg of earlier bridges" in str(error)
         (told,) = [one for one in bench.told(Counted) if one.volume == LINE_NL]
         assert told.state == "executed"
         assert controller.state.line_moves == ()

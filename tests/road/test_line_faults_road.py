@@ -230,7 +230,7 @@ async def test_a_late_reply_is_not_taken_for_that_of_the_query_which_waits_just_
         assert (await session.query(AskEvent(0), LoggedEvent)).number == 1
         await rise(LATE_REPLY_MS / 1_000 - 0.6)
         assert (await session.query(AskEvent(1), LoggedEvent)).number == 2
-        assert session.counts.alien + session.counts.replayed == 1
+        assert session.counts.late + session.counts.replayed == 1
         assert session.counts.timeouts == 2
 
 
