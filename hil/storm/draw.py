@@ -9,7 +9,9 @@ from hil.storm.stage import REFILL_DAYS
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 DAY_MINUTES = 1_440
-MONITORED_POLL = 5 * MINUTE
+MONITORED = 0.08
+"""The share of storms that have a monitor: it doubles what one costs."""
+MONITORED_POLL = 10 * MINUTE
 """How often a pump is looked at that has a monitor: it sees what is polled, and nothing else."""
 COMMANDS_A_DAY = 20
 SESSION_MINUTES = 4
@@ -35,7 +37,7 @@ def draw(seed: int, family: Family, days: int = 1) -> Plan:
     acts.sort(key=lambda act: act.at)
     poll = 30 * MINUTE if family == "pump" else SECOND
     error = random.choice((0, 0, random.randint(-145_000, 145_000), 145_000, -145_000))
-    late_worker, monitor = random.random() < 0.3, random.random() < 0.15
+    late_worker, monitor = random.random() < 0.3, random.random() < MONITORED
     if monitor and family == "pump":
         poll = MONITORED_POLL
     return Plan(

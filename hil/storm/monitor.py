@@ -105,7 +105,7 @@ class StormMonitor:
             self._record.monitor_stops.append((self._clock.world_ms(), cause.code, depth))
             self._record.reached[f"monitor: stopped for {cause.code}"] += 1
             self._host.starts(asyncio.ensure_future(self._stop(cause, depth)))
-        elif cause is None and not self._stopped:
+        elif cause is None and not self._stopped and self._too_much_on_board():
             self._host.starts(asyncio.ensure_future(self._clear()))
 
     async def _stop(self, cause: Alarm, depth: StopDepth) -> None:
@@ -120,6 +120,9 @@ class StormMonitor:
     async def _clear(self) -> None:
         """Too much is over: its owner takes it off the board, as `hil.watch` does."""
         controller = self._controller
-        for one in controller.state.alarms:
-            if not one.over and kind_of(one.alarm.code).stops:
-                await controller.gate.tell(Cleared(controller.now(), one.alarm.code))
+        for code in self._too_much_on_board():
+            await controller.gate.tell(Cleared(controller.now(), code))
+
+    def _too_much_on_board(self) -> list[str]:
+        board = [one for one in self._controller.state.alarms if not one.over]
+        return [one.alarm.code for one in board if kind_of(one.alarm.code).stops]
