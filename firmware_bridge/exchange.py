@@ -42,6 +42,8 @@ Tap = Callable[[bool, bytes], None]
 REPLY_TIMEOUT = Milliseconds(500)
 """How long a reply may take before it counts as lost; link time, never scaled."""
 FRAMES_KEPT = 8
+BYTES_SHOWN = 48
+"""Of each frame in an error: the sentence goes into journals and alarms too."""
 UNSEALED = (Identify, Handshake, AskStatus, Stop)
 """All that may leave unsealed for a device that has a key."""
 REMEDIES = {
@@ -53,6 +55,7 @@ REMEDIES = {
     "line, then provision the key again at the bench",
 }
 """What a person can do about a refusal."""
+LAST_FRAMES = " Last frames: "
 
 
 @dataclass(slots=True)
@@ -107,7 +110,8 @@ class Exchange:
         self._decoder = FrameDecoder()
         self._damaged_before = 0
         self._broken: LinkError | None = None
-        self._recent: deque[tuple[str, bytes]] = deque(maxlen=FRAMES_KEPT)
+        self._recent: deque[tuple[str, bytes, Message | bytes | None]] = deque(maxlen=FRAMES_KEPT)
+        """The last frames, and what each says, as far as that is known without any work."""
 
     @property
     def url(self) -> str:
@@ -165,17 +169,20 @@ class Exchange:
         ``last_look`` is shown what the very frame about to leave says, once more unsealed.
         """
         if self._broken is not None:
-            raise LinkLost(str(self._broken)) from self._broken
+            raise LinkLost(self.with_frames(str(self._broken))) from self._broken
         line = self._line_for(request, again=again)
         self._sequence = sequence = self._next_sequence
         frame = self._framed(request, sequence, line)
         if last_look is not None:
             last_look(_said(frame, line))
         loop = asyncio.get_running_loop()
-        self._recent.append((">", frame))
+        self._recent.append((">", frame, request))
         for tap in self.taps:
             tap(True, frame if line is None else encode_frame(_said(frame, line)))
-        self._link.write(frame)
+        try:
+            self._link.write(frame)
+        except LinkLost as error:
+            raise LinkLost(self.with_frames(str(error))) from error
         self._pace.wrote(len(frame))
         self.counts.sent += 1
         future: asyncio.Future[Reply | None] = loop.create_future()
@@ -213,8 +220,8 @@ class Exchange:
         if self._seal is None:
             self._tell_taps(data)
         for body in self._decoder.feed(data):
-            self._recent.append(("<", body))
             line, said = self._opened(body)
+            self._recent.append(("<", body, said))
             if self._seal is not None:
                 self._tell_taps(encode_frame(said or body))
             if said is not None:
@@ -284,7 +291,7 @@ class Exchange:
         self._pace.end()
         for waiting in self._waiting.values():
             if not waiting.reply.done():
-                waiting.reply.set_exception(LinkLost(str(error)))
+                waiting.reply.set_exception(LinkLost(self.with_frames(str(error))))
 
     # --- words -------------------------------------------------------------------------------
 
@@ -293,29 +300,53 @@ class Exchange:
             return reply
         asked = type(request).__name__
         if is_forgotten(reply):
-            raise DeviceFault(
+            raise self._fault(
                 f"{self.url}: the device no longer knows this conversation: it has restarted, or "
                 "another program has opened one. Connect again; its program is read back first"
             )
         if isinstance(reply, Refused):
             remedy = REMEDIES.get(reply.code, "")
-            raise DeviceFault(f"{self.url}: refused {asked}: {reply.code}, {reply.detail}{remedy}")
-        raise DeviceFault(f"{self.url}: answered {asked} with {type(reply).__name__}")
+            raise self._fault(f"{self.url}: refused {asked}: {reply.code}, {reply.detail}{remedy}")
+        raise self._fault(f"{self.url}: answered {asked} with {type(reply).__name__}")
 
     def _silence(self, request: Message) -> DeviceSilent:
-        frames = "; ".join(f"{way} {data.hex()}" for way, data in self._recent) or "none"
         counts, dropped = self.counts, ""
         if counts.forged or counts.replayed:
             dropped = (
                 f" Dropped: {counts.forged} frames that the device has not sealed, "
                 f"{counts.replayed} that had been there before: somebody may be on the line."
             )
-        return DeviceSilent(
+        text = (
             f"{self.url} does not answer ({type(request).__name__} was sent and "
             f"{REPLY_TIMEOUT} ms awaited each time). Check that it is powered, that the port and "
             "the baud rate are right and that no other program uses it."
-            f"{dropped} Last frames: {frames}"
+            f"{dropped}"
         )
+        return DeviceSilent(self.with_frames(text))
+
+    def _fault(self, text: str) -> DeviceFault:
+        return DeviceFault(self.with_frames(f"{text}."))
+
+    def with_frames(self, text: str) -> str:
+        """A sentence about the line with the last frames behind it, once; the newest is last."""
+        if LAST_FRAMES in text or not self._recent:
+            return text
+        frames = []
+        for way, data, said in self._recent:
+            cut = f"… ({len(data)} bytes)" if len(data) > BYTES_SHOWN else ""
+            frames.append(f"{way} {self._name_of(said)} {data[:BYTES_SHOWN].hex()}{cut}")
+        return f"{text}{LAST_FRAMES}{'; '.join(frames)}"
+
+    def _name_of(self, said: Message | bytes | None) -> str:
+        """What a frame was, in a word; what was not the other end's, or no message, says so."""
+        if said is None:
+            return "(not opened)"
+        try:
+            message = self._catalogue.decode(said).message if isinstance(said, bytes) else said
+        except MessageError:
+            return "(no message)"
+        code = f"({message.code})" if isinstance(message, Refused) else ""
+        return f"{type(message).__name__}{code}"
 
 
 def _said(frame: bytes, line: SealedLine | None) -> bytes:

@@ -98,7 +98,7 @@ class Session(Exchange):
             raise
         if identity.protocol != PROTOCOL_VERSION:
             await self._link.close()
-            raise DeviceFault(
+            raise self._fault(
                 f"{self.url}: {identity.serial} speaks protocol {identity.protocol}, this host "
                 f"speaks {PROTOCOL_VERSION}; nothing was sent but the question who it is"
             )
@@ -145,7 +145,7 @@ class Session(Exchange):
         """Raises DeviceFault unless the device is the one that answered at first."""
         known, again = self._identity, await self._ask(Identify(), Identity)
         if known is not None and again.serial != known.serial:
-            raise DeviceFault(
+            raise self._fault(
                 f"{self.url}: {again.serial} answers where {known.serial} was: nothing more "
                 "was sent but the question who it is; connect again"
             )
@@ -161,7 +161,7 @@ class Session(Exchange):
         try:
             proof, line = seal.answer(self._identity, asked, told)
         except NotProved:
-            raise DeviceFault(
+            raise self._fault(
                 f"{self.url}: what answers as {self._identity.serial} does not prove that it holds "
                 "that device's key: another key was provisioned, or somebody is between. Nothing "
                 "was asked of it; look at the line, then provision the key again at the bench"
@@ -289,7 +289,7 @@ class Session(Exchange):
         await self.open()
         answer = await self._ask(AskOutcome(intent_id), OutcomeOf)
         if answer.id != intent_id:
-            raise DeviceFault(
+            raise self._fault(
                 f"{self.url}: asked what became of {intent_id:#x}, it answered about {answer.id:#x}"
             )
         return answer

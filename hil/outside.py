@@ -33,28 +33,34 @@ Main = Callable[[Clock], Coroutine[Any, Any, int]]
 KeyOf = Callable[[str], DeviceKey | None]
 
 
+def ignored(what: object) -> None:
+    """For who does not want to know."""
+
+
 class Outside:
     """The world as it is. `hil.capture` has one that writes down what it hears, and one that
     says the same again."""
 
-    def run(self, main: Main, say: Callable[[str], None]) -> int:
-        """Runs a command to its exit code; a signal ends it through its own clean-up."""
+    def run(
+        self, main: Main, say: Callable[[str], None], interrupted: Callable[[int], None] = ignored
+    ) -> int:
+        """Runs a command to its exit code; a signal ends it through its own clean-up.
+
+        ``interrupted`` hears the exit code that a signal amounts to, when it comes.
+        """
 
         async def with_clock() -> int:
-            clock = self.clock()
+            clock = RealClock()
             try:
                 return await main(clock)
             finally:
                 clock.close()
 
-        return run_interruptible(with_clock(), say, self.interrupted)
+        return run_interruptible(with_clock(), say, interrupted)
 
-    def clock(self) -> RealClock:
-        """The clocks, and the worker for what blocks."""
-        return RealClock()
-
-    def interrupted(self, code: int) -> None:
-        """A signal has come; the exit code that it amounts to."""
+    def now_ns(self) -> int:
+        """The monotonic clock of `run`, ns."""
+        return time.monotonic_ns()
 
     def wall_ms(self) -> Milliseconds:
         """Unix time, ms."""

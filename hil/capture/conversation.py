@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
+import cbor2
+
 from firmware_bridge.families.table import CATALOGUE
 from firmware_bridge.protocol.frames import decode_frame
 from firmware_bridge.protocol.messages import Envelope, MessageError
@@ -131,6 +133,29 @@ def written(value: object) -> str:
     if len(value) <= LONG_BYTES:
         return value.hex() or "none"
     return f"{value[:LONG_BYTES].hex()}… ({len(value)} bytes)"
+
+
+def first_unequal(name: str, one: object, other: object) -> tuple[str, object, object] | None:
+    """Where two values first differ, as deep as they can be read; programs are read too."""
+    if one == other:
+        return None
+    one, other = _read(name, one), _read(name, other)
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        pairs = [(f"{name}.{key}", one[key], other[key]) for key in one]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(f"{name}[{i}]", *both) for i, both in enumerate(zip(one, other, strict=True))]
+    else:
+        return name, one, other
+    return next((found for pair in pairs if (found := first_unequal(*pair)) is not None), None)
+
+
+def _read(name: str, value: object) -> object:
+    if name != "program" or not isinstance(value, bytes):
+        return value
+    try:
+        return cbor2.loads(value)
+    except (cbor2.CBORError, ValueError, OverflowError, RecursionError):
+        return value
 
 
 def words(entry: Entry) -> str:

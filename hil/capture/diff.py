@@ -14,11 +14,12 @@ from hil.capture.conversation import (
     Happening,
     around,
     fields_of,
+    first_unequal,
     words,
     written,
 )
 
-MAPPED = {"session", "nonce", "id", "bolus_id", "serial", "boot"}
+MAPPED = {"session", "nonce", "id", "bolus_id", "serial", "calibration", "boot"}
 UNCOMPARED = {"proof", "clock"}
 """A proof depends on the key and both nonces; a device's clock is time."""
 EVENTS = ("not-opened", "not-written", "lost", "signal")
@@ -110,13 +111,12 @@ def _of_envelopes(a: Envelope, b: Envelope, mapping: Mapping) -> str | None:
     for name, value in fields_of(a.message).items():
         if name in UNCOMPARED:
             continue
-        same = (
-            mapping.agrees("id" if name == "bolus_id" else name, value, theirs[name])
-            if name in MAPPED
-            else value == theirs[name]
-        )
-        if not same:
-            return f"{name}: {written(value)} here, {written(theirs[name])} there"
+        if name in MAPPED:
+            if not mapping.agrees("id" if name == "bolus_id" else name, value, theirs[name]):
+                return f"{name}: {written(value)} here is not {written(theirs[name])} there"
+        elif (unequal := first_unequal(name, value, theirs[name])) is not None:
+            where, ours, other = unequal
+            return f"{where}: {written(ours)} here, {written(other)} there"
     return None
 
 

@@ -6,7 +6,7 @@ what a sealed frame says stands beside it, as the host itself understood it.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 FORMAT: Literal[1] = 1
 
@@ -26,7 +26,7 @@ class Line(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    ns: Annotated[int, Field(ge=0)]
+    ns: Annotated[int, Field(ge=0, lt=1 << 62)]
 
 
 class Began(Line):
@@ -36,8 +36,8 @@ class Began(Line):
     format: Literal[1] = FORMAT
     version: str
     protocol: int
-    wall_ms: int
-    command: list[str]
+    wall_ms: Annotated[int, Field(ge=0, lt=1 << 43)]
+    command: Annotated[list[str], Field(min_length=1)]
     files: dict[str, str]
 
 
@@ -68,6 +68,14 @@ class Drawn(Line):
     kind: Literal["dice"] = "dice"
     of: Literal["session", "bytes", "id", "seed"]
     value: str
+
+    @model_validator(mode="after")
+    def _is_what_it_says(self) -> "Drawn":
+        if self.of == "bytes":
+            bytes.fromhex(self.value)
+        elif not (self.value.isascii() and self.value.isdigit() and len(self.value) <= 20):
+            raise ValueError("the value is no number")
+        return self
 
 
 class KeyAsked(Line):

@@ -3,15 +3,17 @@
 import zlib
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from time import monotonic_ns
 from typing import Literal
 
 from device_profiles.errors import LinkError, NeuraxisError
+from device_profiles.quantities import Milliseconds
 from firmware_bridge.clock import Clock
 from firmware_bridge.exchange import Exchange, Tap
+from firmware_bridge.families.table import AnyController
 from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.links.tapped_link import TappedLink
 from firmware_bridge.links.url import DeviceUrl
@@ -31,37 +33,67 @@ from hil.capture.lines import (
     Way,
 )
 from hil.keys import KeyStore
-from hil.outside import KeyOf, Outside
+from hil.monitor_process import Guard
+from hil.outside import KeyOf, Main, Outside, ignored
 from hil.places import Places
 
 Add = Callable[[AnyLine], None]
+TALKS = (
+    *("plan", "apply", "run", "status", "stop", "bolus", "prime", "amplitude", "switch"),
+    *("impedance", "alarms", "acknowledge", "pause", "mri"),
+)
+"""The commands that talk to a device: what is recorded, and all that a replay may run."""
 
 
 class Recorded(Outside):
-    """Reality, written down by ``add``; it changes nothing of what a command meets."""
+    """What is outside, written down by ``add``; it changes nothing of what a command meets."""
 
-    def __init__(self, add: Add) -> None:
+    def __init__(self, outside: Outside, add: Add) -> None:
+        self._outside = outside
         self._add = add
         self._places: Places | None = None
         self.links = 0
         """How many links were opened."""
 
-    def interrupted(self, code: int) -> None:
-        """See `Outside.interrupted`."""
-        self._add(Interrupted(ns=monotonic_ns(), code=code))
+    def run(
+        self, main: Main, say: Callable[[str], None], interrupted: Callable[[int], None] = ignored
+    ) -> int:
+        """See `Outside.run`."""
+
+        def noted(code: int) -> None:
+            self._add(Interrupted(ns=self.now_ns(), code=code))
+            interrupted(code)
+
+        return self._outside.run(main, say, noted)
+
+    def now_ns(self) -> int:
+        """See `Outside.now_ns`."""
+        return self._outside.now_ns()
+
+    def wall_ms(self) -> Milliseconds:
+        """See `Outside.wall_ms`."""
+        return self._outside.wall_ms()
+
+    def monitor(self) -> AbstractAsyncContextManager[Guard | None]:
+        """See `Outside.monitor`."""
+        return self._outside.monitor()
+
+    def terminals(self, controller: AnyController) -> AbstractAsyncContextManager[None] | None:
+        """See `Outside.terminals`."""
+        return self._outside.terminals(controller)
 
     def places(self, journal: Path | None) -> Places:
         """See `Outside.places`."""
-        self._places = super().places(journal)
+        self._places = self._outside.places(journal)
         return self._places
 
     def link(self, url: DeviceUrl, clock: Clock) -> Link:
         """See `Outside.link`."""
-        return self._tapped(super().link(url, clock))
+        return self._tapped(self._outside.link(url, clock))
 
     def line(self, url: DeviceUrl, clock: Clock, keys: KeyStore) -> tuple[Link, KeyOf]:
         """See `Outside.line`."""
-        link, key_of = super().line(url, clock, keys)
+        link, key_of = self._outside.line(url, clock, keys)
         return self._tapped(link), key_of
 
     def settings(self, settings: Settings) -> Settings:
@@ -76,11 +108,12 @@ class Recorded(Outside):
             try:
                 key = settings.key_of(serial)
             except NeuraxisError as error:
-                self._add(KeyAsked(ns=monotonic_ns(), found="none", text=str(error)))
+                self._add(KeyAsked(ns=self.now_ns(), found="none", text=str(error)))
                 raise
-            self._add(KeyAsked(ns=monotonic_ns(), found="unsealed" if key is None else "key"))
+            self._add(KeyAsked(ns=self.now_ns(), found="unsealed" if key is None else "key"))
             return key
 
+        settings = self._outside.settings(settings)
         return replace(
             settings,
             journal_of=journal_of,
@@ -92,39 +125,39 @@ class Recorded(Outside):
 
     def dice(self) -> Random:
         """See `Outside.dice`."""
-        return Random(self._number("seed", super().dice().getrandbits(63)))
+        return Random(self._number("seed", self._outside.dice().getrandbits(63)))
 
     def requested(self, request: str) -> None:
         """See `Outside.requested`."""
-        self._add(Asked(ns=monotonic_ns(), request=request))
+        self._add(Asked(ns=self.now_ns(), request=request))
 
     async def typed(self) -> str:
         """See `Outside.typed`."""
-        line = await super().typed()
-        self._add(Typed(ns=monotonic_ns(), text=line))
+        line = await self._outside.typed()
+        self._add(Typed(ns=self.now_ns(), text=line))
         return line
 
     def _tapped(self, link: Link) -> Link:
-        return TappedLink(link, _Ear(self._add, self._next_link))
+        return TappedLink(link, _Ear(self._add, self.now_ns, self._next_link))
 
     def _next_link(self) -> int:
         self.links += 1
         return self.links
 
     def _number(self, of: Literal["session", "id", "seed"], value: int) -> int:
-        self._add(Drawn(ns=monotonic_ns(), of=of, value=str(value)))
+        self._add(Drawn(ns=self.now_ns(), of=of, value=str(value)))
         return value
 
     def _bytes(self, value: bytes) -> bytes:
         # Nonces go over the line in clear; nothing secret is drawn here.
-        self._add(Drawn(ns=monotonic_ns(), of="bytes", value=value.hex()))
+        self._add(Drawn(ns=self.now_ns(), of="bytes", value=value.hex()))
         return value
 
     def _keep_journal(self, serial: str) -> None:
         """Before the device is taken charge of; what cannot be read counts as not there."""
         assert self._places is not None, "a device has a journal in some place"
         files = [_packed(path) for path in self._places.journal_files(serial)]
-        self._add(JournalFound(ns=monotonic_ns(), serial=serial, files=files))
+        self._add(JournalFound(ns=self.now_ns(), serial=serial, files=files))
 
 
 def _packed(path: Path) -> str | None:
@@ -137,8 +170,9 @@ def _packed(path: Path) -> str | None:
 class _Ear:
     """Hears one link; where a conversation listens to it, also what its sealed frames say."""
 
-    def __init__(self, add: Add, next_link: Callable[[], int]) -> None:
+    def __init__(self, add: Add, now_ns: Callable[[], int], next_link: Callable[[], int]) -> None:
         self._add = add
+        self._now_ns = now_ns
         self._next_link = next_link
         self._number = 0
         self._arrived = (0, b"")
@@ -162,14 +196,14 @@ class _Ear:
 
     def writes(self, data: bytes) -> None:
         body = decode_frame(data[:-1])
-        self._passed(monotonic_ns(), ">", data, [] if body is None else [body])
+        self._passed(self._now_ns(), ">", data, [] if body is None else [body])
 
     def not_written(self, error: LinkError) -> None:
         self._event("not-written", str(error))
 
     def receives(self, data: bytes) -> None:
         self._plain.clear()
-        self._arrived = monotonic_ns(), data
+        self._arrived = self._now_ns(), data
 
     def received(self) -> None:
         ns, data = self._arrived
@@ -204,5 +238,5 @@ class _Ear:
         text: str = "",
         baud: int | None = None,
     ) -> None:
-        ns = monotonic_ns()
+        ns = self._now_ns()
         self._add(LinkEvent(ns=ns, link=self._number, event=event, text=text, baud=baud))

@@ -33,11 +33,12 @@ from firmware_bridge.settings import JournalPlace, Settings
 from hil.capture.conversation import Entry, Happening, conversation_of, words
 from hil.capture.lines import Asked, Drawn, Interrupted, JournalFound, KeyAsked, Line, Typed
 from hil.capture.reading import Capture
+from hil.capture.recording import TALKS
 from hil.capture.script import Departure, ReplayLink, Script
 from hil.capture.stand_in import KEY
 from hil.keys import KeyStore
 from hil.monitor_process import Guard
-from hil.outside import OUTSIDE, KeyOf, Main, Outside
+from hil.outside import OUTSIDE, KeyOf, Main, Outside, ignored
 from hil.places import Places
 from hil.requests import Request, serve
 
@@ -66,10 +67,13 @@ class Verdict:
 class Replayed(Outside):
     """The world of a capture. It opens no line, and writes below ``folder`` only."""
 
-    def __init__(self, capture: Capture, folder: Path) -> None:
+    def __init__(self, capture: Capture, folder: Path, output: StringIO) -> None:
         self.entries = conversation_of(capture)
         self._capture = capture
         self._folder = folder
+        self._output = output
+        self.said: str | None = None
+        """What the command had said where the replay ended; ``None``: it came to its own end."""
         self._begin = capture.began.ns
         self._loop = VirtualLoop()
         ended = capture.ended
@@ -80,6 +84,11 @@ class Replayed(Outside):
             for of in ("session", "bytes", "id", "seed")
         }
         self._typed = iter(self._all(Typed))
+        self._asked = [(one.ns, _request_of(capture, one)) for one in self._all(Asked)]
+        self._journals = {
+            one.serial: [None if file is None else _unpacked(capture, file) for file in one.files]
+            for one in reversed(self._all(JournalFound))
+        }
         self._bauds = {
             one.link: one.baud
             for one in self.entries
@@ -87,7 +96,9 @@ class Replayed(Outside):
         }
         self._links = 0
 
-    def run(self, main: Main, say: Callable[[str], None]) -> int:
+    def run(
+        self, main: Main, say: Callable[[str], None], interrupted: Callable[[int], None] = ignored
+    ) -> int:
         """See `Outside.run`; once the replay is over the command is ended, wherever it stands."""
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             try:
@@ -111,12 +122,17 @@ class Replayed(Outside):
         self.script.expect()
         await asyncio.wait({task, over}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
+            self.said = self._output.getvalue()
             task.cancel()
             await asyncio.wait({task}, timeout=CLEAN_UP_S)
         over.cancel()
         if not task.done() or task.cancelled():
             return codes[0] if codes else 0
         return task.result()
+
+    def now_ns(self) -> int:
+        """See `Outside.now_ns`."""
+        return self._loop.now_ns
 
     def wall_ms(self) -> Milliseconds:
         """See `Outside.wall_ms`: the moment of the recording."""
@@ -174,7 +190,7 @@ class Replayed(Outside):
 
     @asynccontextmanager
     async def _asking(self, controller: AnyController) -> AsyncIterator[None]:
-        tasks = [self._loop.create_task(self._ask(controller, one)) for one in self._all(Asked)]
+        tasks = [self._loop.create_task(self._ask(controller, ns, one)) for ns, one in self._asked]
         try:
             yield
         finally:
@@ -183,13 +199,8 @@ class Replayed(Outside):
             if tasks:
                 await asyncio.wait(tasks)
 
-    async def _ask(self, controller: AnyController, asked: Asked) -> None:
-        await asyncio.sleep(self._until(asked.ns))
-        try:
-            request = _REQUESTS.validate_json(asked.request)
-        except ValidationError as error:
-            self.script.depart(None, "a request of another terminal", f"none is known: {error}")
-            return
+    async def _ask(self, controller: AnyController, ns: int, request: Request) -> None:
+        await asyncio.sleep(self._until(ns))
         await serve(controller, request)
 
     async def typed(self) -> str:
@@ -212,21 +223,27 @@ class Replayed(Outside):
 
     def _lay_out_journal(self, places: Places, serial: str) -> None:
         """The journal as the recorded host had found it."""
-        for found in self._all(JournalFound):
-            if found.serial != serial:
-                continue
-            for path, packed in zip(places.journal_files(serial), found.files, strict=False):
-                if packed is not None:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(_unpacked(packed))
-            return
+        files = places.journal_files(serial)
+        for path, data in zip(files, self._journals.get(serial, ()), strict=False):
+            if data is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
 
 
-def _unpacked(packed: str) -> bytes:
+def _unpacked(capture: Capture, packed: str) -> bytes:
     try:
         return zlib.decompress(b64decode(packed, validate=True))
     except (ValueError, zlib.error) as error:
-        raise UsageError(f"the capture's journal is damaged: {error}") from None
+        raise UsageError(f"{capture.path}: its journal is damaged: {error}") from None
+
+
+def _request_of(capture: Capture, asked: Asked) -> Request:
+    try:
+        return _REQUESTS.validate_json(asked.request)
+    except ValidationError:
+        raise UsageError(
+            f"{capture.path}: this version knows no such request: {asked.request.strip()}"
+        ) from None
 
 
 def replay(capture: Capture, command: Command, files: Sequence[Path]) -> Verdict:
@@ -236,8 +253,8 @@ def replay(capture: Capture, command: Command, files: Sequence[Path]) -> Verdict
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="neuraxis-replay-")))
         arguments = _arguments(capture, files, folder)
-        outside = Replayed(capture, folder)
         said = StringIO()
+        outside = Replayed(capture, folder, said)
         token = OUTSIDE.set(outside)
         stack.callback(OUTSIDE.reset, token)
         stack.enter_context(redirect_stdout(said))
@@ -253,7 +270,7 @@ def replay(capture: Capture, command: Command, files: Sequence[Path]) -> Verdict
         script.swapped,
         departure,
         capture.ended is None,
-        said.getvalue(),
+        said.getvalue() if outside.said is None else outside.said,
     )
 
 
@@ -270,6 +287,11 @@ def _at_the_end(capture: Capture, script: Script, code: int) -> Departure | None
 
 def _require_playable(capture: Capture) -> None:
     began = capture.began
+    if began.command[0] not in TALKS:
+        raise UsageError(
+            f"{capture.path}: {began.command[0]!r} is no command that talks to a device, and no "
+            "other is run from a capture"
+        )
     if began.protocol != PROTOCOL_VERSION:
         raise UsageError(
             f"{capture.path} was recorded in protocol {began.protocol} (neuraxis "

@@ -8,7 +8,16 @@ from device_profiles.errors import LinkError, LinkLost, UsageError
 from firmware_bridge.clock import NS_PER_S, VirtualLoop
 from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.protocol.messages import Envelope, Prove, Query, Renewal
-from hil.capture.conversation import NS_PER_MS, Entry, Frame, Happening, fields_of, words, written
+from hil.capture.conversation import (
+    NS_PER_MS,
+    Entry,
+    Frame,
+    Happening,
+    fields_of,
+    first_unequal,
+    words,
+    written,
+)
 from hil.capture.stand_in import StandIn, sessions_proved
 
 LATE_NS = 2_000 * NS_PER_MS
@@ -102,7 +111,7 @@ class Script:
                 del turns[place]
                 self.expect()
                 return turn
-        came = _words_of(data, envelope)
+        came = _words_of(data, envelope, sealed)
         if not turns:
             self._break_off("the line")
             raise self.depart(None, "the host writes nothing more on this link", came)
@@ -127,7 +136,8 @@ class Script:
     def depart(self, entry: Entry | None, expected: str, came: str) -> LinkLost:
         """Notes a departure, the first one counts; the error that ends the conversation."""
         if not self.over.is_set():
-            self.departure = Departure(entry, self._loop.now_ns, expected, came)
+            ns = self._loop.now_ns if entry is None else entry.ns
+            self.departure = Departure(entry, ns, expected, came)
             self.over.set()
         return LinkLost("the replay differs from its capture here")
 
@@ -301,11 +311,14 @@ def _difference(
     now = fields_of(envelope.message)
     for name, value in fields_of(before.message).items():
         # A proof is made with the device's key, which is not in a capture.
-        if value != now[name] and not (isinstance(envelope.message, Prove) and name == "proof"):
-            return f"{name} was {written(value)}"
+        if isinstance(envelope.message, Prove) and name == "proof":
+            continue
+        if (unequal := first_unequal(name, value, now[name])) is not None:
+            where, then, today = unequal
+            return f"{where} was {written(then)} and is {written(today)}"
     return None
 
 
-def _words_of(data: bytes, envelope: Envelope | None) -> str:
+def _words_of(data: bytes, envelope: Envelope | None, sealed: bool) -> str:
     problem = "" if envelope is not None else "no message"
-    return words(Frame(0, 0, 0, ">", data, None, False, envelope, problem))
+    return words(Frame(0, 0, 0, ">", data, None, sealed, envelope, problem))

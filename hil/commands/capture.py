@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
-from time import monotonic_ns
 from typing import Annotated
 
-import click
 import typer
 from rich.text import Text
 
@@ -26,7 +25,7 @@ from hil.capture.conversation import (
 from hil.capture.diff import Compared, as_json, first_difference, told
 from hil.capture.lines import Began, Ended
 from hil.capture.reading import Capture, read_capture
-from hil.capture.recording import Recorded
+from hil.capture.recording import TALKS, Recorded
 from hil.capture.replay import Verdict
 from hil.capture.replay import replay as play
 from hil.capture.writing import CaptureWriter
@@ -36,23 +35,6 @@ from hil.exit_codes import DONE, INTERNAL_ERROR
 from hil.outside import OUTSIDE
 
 DIFFERENT = 1
-TALKS = (
-    "plan",
-    "apply",
-    "run",
-    "status",
-    "stop",
-    "bolus",
-    "prime",
-    "amplitude",
-    "switch",
-    "impedance",
-    "alarms",
-    "acknowledge",
-    "pause",
-    "mri",
-)
-"""The commands that talk to a device."""
 MOST_TEXT = 1 << 20
 """Bytes of an input file that a capture keeps."""
 TORN = "the last line of {} is not whole: whoever recorded it was ended in mid-word"
@@ -86,14 +68,14 @@ def record(
         began = _began(command)
         console = errors()
         writer = CaptureWriter(file, began, lambda text: console.print(Text(f"neuraxis: {text}")))
-        outside = Recorded(writer.add)
+        outside = Recorded(OUTSIDE.get(), writer.add)
         token = OUTSIDE.set(outside)
         code = INTERNAL_ERROR
         try:
             code = _run(context, command)
         finally:
             OUTSIDE.reset(token)
-            writer.add(Ended(ns=monotonic_ns(), code=code))
+            writer.add(Ended(ns=outside.now_ns(), code=code))
             writer.close()
         if not outside.links:
             console.print(
@@ -113,7 +95,7 @@ def _began(command: Sequence[str]) -> Began:
             f"{command[0]!r} is no command that talks to a device; those are: {', '.join(TALKS)}"
         )
     return Began(
-        ns=monotonic_ns(),
+        ns=OUTSIDE.get().now_ns(),
         version=metadata.version("neuraxis"),
         protocol=PROTOCOL_VERSION,
         wall_ms=OUTSIDE.get().wall_ms(),
@@ -125,7 +107,7 @@ def _began(command: Sequence[str]) -> Began:
 def _texts(command: Sequence[str]) -> dict[str, str]:
     """The input files of a command, by the names they were given; never a journal nor a key."""
     texts = {}
-    for before, argument in zip(command, command[1:], strict=False):
+    for before, argument in pairwise(command):
         option, equals, value = argument.partition("=")
         name = value if equals and option.startswith("--") else argument
         if "--journal" in (before, option):
@@ -151,7 +133,7 @@ def _is_key(data: bytes) -> bool:
     return True
 
 
-def _run(context: click.Context, arguments: Sequence[str]) -> int:
+def _run(context: typer.Context, arguments: Sequence[str]) -> int:
     """Runs a neuraxis command in this process; its exit code."""
     root = context.find_root().command
     try:
