@@ -67,7 +67,7 @@ class Verdict:
 class Replayed(Outside):
     """The world of a capture. It opens no line, and writes below ``folder`` only."""
 
-    def __init__(self, capture: Capture, folder: Path, output: StringIO) -> None:
+    def __init__(self, capture: Capture, folder: Path, output: StringIO, loop: VirtualLoop) -> None:
         self.entries = conversation_of(capture)
         self._capture = capture
         self._folder = folder
@@ -75,7 +75,7 @@ class Replayed(Outside):
         self.said: str | None = None
         """What the command had said where the replay ended; ``None``: it came to its own end."""
         self._begin = capture.began.ns
-        self._loop = VirtualLoop()
+        self._loop = loop
         ended = capture.ended
         ends_ns = None if ended is None else ended.ns - self._begin
         self.script = Script(self.entries, ends_ns, self._loop)
@@ -254,7 +254,9 @@ def replay(capture: Capture, command: Command, files: Sequence[Path]) -> Verdict
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="neuraxis-replay-")))
         arguments = _arguments(capture, files, folder)
         said = StringIO()
-        outside = Replayed(capture, folder, said)
+        loop = VirtualLoop()
+        stack.callback(loop.close)
+        outside = Replayed(capture, folder, said, loop)
         token = OUTSIDE.set(outside)
         stack.callback(OUTSIDE.reset, token)
         stack.enter_context(redirect_stdout(said))

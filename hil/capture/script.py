@@ -46,6 +46,8 @@ class Opening:
     turns: list[Turn]
     opened_ns: int = 0
     failure: str | None = None
+    numbers: list[int] = field(default_factory=list)
+    """The sequence numbers of the host's frames as they were written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,10 @@ class Script:
             if place and not _may_overtake(turns[:place], turn, envelope):
                 break
             if _difference(turn.entry, body, envelope, sealed) is None:
+                number = None if envelope is None else opening.numbers.pop(0)
+                if envelope is not None and envelope.sequence != number:
+                    came = _words_of(data, envelope, sealed)
+                    raise self.depart(turn.entry, f"frame {number} of the host", came)
                 self._take(turn, envelope)
                 self.swapped += place > 0
                 del turns[place]
@@ -255,6 +261,7 @@ def _openings(entries: tuple[Entry, ...]) -> list[Opening]:
             last[entry.link] = turn = Turn(entry)
             openings[entry.link].turns.append(turn)
             if entry.envelope is not None:
+                openings[entry.link].numbers.append(entry.envelope.sequence)
                 by_sequence[entry.link, entry.envelope.sequence] = turn
         else:
             known = last[entry.link]
