@@ -315,7 +315,7 @@ def _arguments(capture: Capture, files: Sequence[Path], folder: Path) -> list[st
         instead = next((one for one in left if one.name == Path(name).name), None)
         if instead is not None:
             left.remove(instead)
-            text = instead.read_text("utf-8")
+            text = _text_of(instead)
         path = folder / "files" / str(number) / Path(name).name
         path.parent.mkdir(parents=True)
         path.write_text(text, "utf-8")
@@ -323,10 +323,17 @@ def _arguments(capture: Capture, files: Sequence[Path], folder: Path) -> list[st
     if left:
         names = ", ".join(Path(name).name for name in capture.began.files) or "no file"
         raise UsageError(f"{left[0]} takes no file's place: the capture was given {names}")
-    return [with_files(one, laid) for one in capture.began.command]
+    return [_with_files(one, laid) for one in capture.began.command]
 
 
-def with_files(argument: str, laid: dict[str, str]) -> str:
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+
+
+def _with_files(argument: str, laid: dict[str, str]) -> str:
     """An argument of a command line, its file exchanged if it names one."""
     option, equals, value = argument.partition("=")
     if equals and option.startswith("--") and value in laid:

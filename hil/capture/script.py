@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from device_profiles.errors import LinkError, LinkLost, UsageError
+from device_profiles.errors import LinkError, LinkLost
 from firmware_bridge.clock import NS_PER_S, VirtualLoop
 from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.protocol.messages import Envelope, Prove, Query, Renewal
@@ -18,6 +18,7 @@ from hil.capture.conversation import (
     words,
     written,
 )
+from hil.capture.openings import Opening, Turn, openings_of
 from hil.capture.stand_in import StandIn, sessions_proved
 
 LATE_NS = 2_000 * NS_PER_MS
@@ -25,29 +26,6 @@ LATE_NS = 2_000 * NS_PER_MS
 CLOSE_NS = 100 * NS_PER_MS
 """Queries and renewals of tasks that run side by side may change places within this time: which
 comes first is a matter of the host's load."""
-
-
-@dataclass(slots=True)
-class Turn:
-    """A frame of the host, or the opening of a link, and what followed upon it."""
-
-    entry: Entry
-    answers: list[tuple[int, Entry]] = field(default_factory=list)
-    """With the time from the frame on, ns."""
-    not_written: str | None = None
-    sequence: int | None = None
-    """The number under which the replayed host has said it."""
-
-
-@dataclass(slots=True)
-class Opening:
-    """One recorded link: when it was opened or why not, and the turns on it."""
-
-    turns: list[Turn]
-    opened_ns: int = 0
-    failure: str | None = None
-    numbers: list[int] = field(default_factory=list)
-    """The sequence numbers of the host's frames as they were written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +56,7 @@ class Script:
             sessions_proved([one for one in entries if isinstance(one, Frame) and one.way == ">"])
         )
         self._loop = loop
-        self._openings = _openings(entries)
+        self._openings = openings_of(entries)
         self._next_opening = 0
         self._watch: asyncio.TimerHandle | None = None
 
@@ -243,49 +221,6 @@ class ReplayLink(Link):
         )
         sequence = turn.sequence if is_answer else None
         self._receiver.received(self._script.stand_in.says(entry, sequence))
-
-
-def _openings(entries: tuple[Entry, ...]) -> list[Opening]:
-    """The recorded links. What the device said belongs to the request that it answers, all else
-    to what the host had done last."""
-    openings: dict[int, Opening] = {}
-    last: dict[int, Turn] = {}
-    by_sequence: dict[tuple[int, int], Turn] = {}
-    for entry in entries:
-        is_told = isinstance(entry, Happening) and entry.event in ("opening", "signal")
-        if not is_told and entry.link not in last:
-            raise UsageError(f"the capture tells of a link {entry.link} that was never opened")
-        if isinstance(entry, Happening):
-            _happened(entry, openings, last)
-        elif entry.way == ">":
-            last[entry.link] = turn = Turn(entry)
-            openings[entry.link].turns.append(turn)
-            if entry.envelope is not None:
-                openings[entry.link].numbers.append(entry.envelope.sequence)
-                by_sequence[entry.link, entry.envelope.sequence] = turn
-        else:
-            known = last[entry.link]
-            if entry.envelope is not None:
-                known = by_sequence.get((entry.link, entry.envelope.sequence), known)
-            known.answers.append((entry.ns - known.entry.ns, entry))
-    return list(openings.values())
-
-
-def _happened(one: Happening, openings: dict[int, Opening], last: dict[int, Turn]) -> None:
-    match one.event:
-        case "opening":
-            last[one.link] = turn = Turn(one)
-            openings[one.link] = Opening([turn], one.ns)
-        case "opened":
-            openings[one.link].opened_ns = one.ns
-            last[one.link].entry = one
-        case "not-opened":
-            openings[one.link] = Opening([], one.ns, one.text)
-        case "not-written":
-            last[one.link].not_written = one.text
-        case "lost":
-            turn = last[one.link]
-            turn.answers.append((one.ns - turn.entry.ns, one))
 
 
 def _may_overtake(passed: list[Turn], turn: Turn, envelope: Envelope | None) -> bool:

@@ -54,7 +54,7 @@ def record(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The capture; a new file.")],
     command: Annotated[
-        list[str], typer.Argument(metavar="COMMAND…", help="Any command that talks to a device.")
+        list[str], typer.Argument(metavar="COMMAND", help="Any command that talks to a device.")
     ],
 ) -> None:
     """Run a command, and write down all that it says to a device and hears.
@@ -253,8 +253,6 @@ def replay(
             "--file",
             metavar="PATH",
             help="Read this in place of the recorded input file of the same name.",
-            exists=True,
-            dir_okay=False,
         ),
     ] = None,
     output: Annotated[

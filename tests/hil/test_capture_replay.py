@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -331,6 +332,10 @@ GARBAGE: dict[str, Callable[[list[dict[str, Any]]], object]] = {
         *lines[:-1],
         {**lines[host_frames(lines)[0]], "link": 9},
     ],
+    "a link that is opened twice": lambda lines: [
+        *lines[:-1],
+        *(line for line in lines if line.get("event") == "opened"),
+    ],
     "a negative time": lambda lines: [*lines, {"kind": "end", "ns": -1, "code": 0}],
     "an unknown kind": lambda lines: [*lines, {"kind": "?", "ns": 1}],
     "dice with words": lambda lines: [
@@ -379,3 +384,36 @@ def test_no_real_line_is_opened(
     monkeypatch.setattr(factory, "ChildLink", refuse)
     monkeypatch.setattr("hil.outside.open_link", refuse)
     assert cli("replay", planned).code == 0
+
+
+@pytest.mark.real_clock
+def test_a_run_on_the_real_clock_with_its_monitor_is_the_same_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "a.capture"
+    done = cli("capture", "record", file, "run", STIMULATION, "--yes", "--for", "1.6 s")
+    assert done.code == 0, done.said
+    code, found = replay(file)
+    assert (code, found["difference"]) == (0, None)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_capture_that_was_edited_anywhere_is_judged_and_never_crashes(
+    seed: int, planned: Path, tmp_path: Path
+) -> None:
+    dice = Random(seed)
+    lines = planned.read_bytes().splitlines(keepends=True)
+    one, other = (dice.randrange(1, len(lines)) for _ in range(2))
+    bent = bytearray(planned.read_bytes())
+    bent[dice.randrange(len(bent))] = dice.randrange(256)
+    edits = {
+        "exchanged": [lines[{one: other, other: one}.get(at, at)] for at in range(len(lines))],
+        "repeated": [*lines[:one], lines[other], *lines[one:]],
+        "left out": [*lines[:one], *lines[one + 1 :]],
+        "bent": [bytes(bent)],
+    }
+    for name, edited in edits.items():
+        file = tmp_path / name
+        file.write_bytes(b"".join(edited))
+        for command in (["replay", file], ["capture", "show", file]):
+            answer = cli(*command)
+            assert answer.code in (0, 1, 2), answer.said
+            assert "internal error" not in answer.said
