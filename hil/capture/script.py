@@ -88,8 +88,8 @@ class Script:
             if _difference(turn.entry, body, envelope, sealed) is None:
                 number = None if envelope is None else opening.numbers.pop(0)
                 if envelope is not None and envelope.sequence != number:
-                    came = _words_of(data, envelope, sealed)
-                    raise self.depart(turn.entry, f"frame {number} of the host", came)
+                    came = f"the same as number {envelope.sequence}, where {number} was due"
+                    raise self.depart(turn.entry, words(turn.entry), came)
                 self._take(turn, envelope)
                 self.swapped += place > 0
                 del turns[place]
@@ -151,7 +151,7 @@ class Script:
 
     def due(self) -> Entry | None:
         """What the host has to do next; ``None``: it has said everything."""
-        waiting = [turn.entry for opening in self._openings for turn in opening.turns]
+        waiting = [opening.turns[0].entry for opening in self._openings if opening.turns]
         waiting += [
             Happening(one.opened_ns, 0, "opening", "")
             for one in self._openings[self._next_opening :]
