@@ -8,10 +8,10 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-from device_profiles.errors import DeviceFault, LinkLost
+from device_profiles.errors import LinkLost
 from firmware_bridge.exchange import Exchange, R
 from firmware_bridge.host_seal import Draw, HostSeal, NotProved
-from firmware_bridge.line_words import AnotherDevice, is_forgotten
+from firmware_bridge.line_words import is_forgotten
 from firmware_bridge.links.base import Link
 from firmware_bridge.pace import Turn
 from firmware_bridge.protocol.catalogue import (
@@ -67,8 +67,8 @@ class Conversation(Exchange):
             raise
         if identity.protocol != PROTOCOL_VERSION:
             await self._link.close()
-            raise DeviceFault(
-                f"{self.url}: {identity.serial} speaks protocol {identity.protocol}, this host "
+            raise self._fault(
+                f"{identity.serial} speaks protocol {identity.protocol}, this host "
                 f"speaks {PROTOCOL_VERSION}; nothing was sent but the question who it is"
             )
         self._identity = identity
@@ -131,15 +131,15 @@ class Conversation(Exchange):
         known, again = self._identity, await self._ask(Identify(), Identity)
         assert known is not None
         if again.serial != known.serial:
-            raise AnotherDevice(self.url, known.serial, again.serial)
+            raise self._another_device(again.serial)
         changed = [
             f"{name} {getattr(again, name)} where it was {getattr(known, name)}"
             for name in ("family", "model", "firmware", "calibration", "simulated", "speed")
             if getattr(again, name) != getattr(known, name)
         ]
         if changed:
-            raise DeviceFault(
-                f"{self.url}: {known.serial} is not as it was: {'; '.join(changed)}. Nothing was "
+            raise self._fault(
+                f"{known.serial} is not as it was: {'; '.join(changed)}. Nothing was "
                 "sent but the question who it is (SR-25); connect again"
             )
 
@@ -153,8 +153,8 @@ class Conversation(Exchange):
         try:
             proof, line = seal.answer(self._identity, asked, told)
         except NotProved:
-            raise DeviceFault(
-                f"{self.url}: what answers as {self._identity.serial} does not prove that it holds "
+            raise self._fault(
+                f"what answers as {self._identity.serial} does not prove that it holds "
                 "that device's key: another key was provisioned, or somebody is between. Nothing "
                 "was asked of it; look at the line, then provision the key again at the bench"
             ) from None

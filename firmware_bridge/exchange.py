@@ -10,7 +10,13 @@ from typing import TypeVar
 from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, LinkLost
 from device_profiles.quantities import Milliseconds
 from firmware_bridge.host_seal import Draw, HostSeal
-from firmware_bridge.line_words import AnotherDevice, fault_of, is_forgotten, silence_of
+from firmware_bridge.line_words import (
+    AnotherDevice,
+    another_device,
+    is_forgotten,
+    silence,
+    unexpected,
+)
 from firmware_bridge.link_counts import RECENT_KEPT, LinkCounts
 from firmware_bridge.links.base import Link
 from firmware_bridge.pace import Pace
@@ -26,6 +32,7 @@ from firmware_bridge.protocol.messages import (
     Identity,
     Message,
     MessageError,
+    Refused,
     Reply,
     SaysWho,
     Stop,
@@ -47,8 +54,11 @@ Tap = Callable[[bool, bytes], None]
 REPLY_TIMEOUT = Milliseconds(500)
 """How long a reply may take before it counts as lost; link time, never scaled."""
 FRAMES_KEPT = 8
+BYTES_SHOWN = 48
+"""Of each frame in an error: the sentence goes into journals and alarms too."""
 UNSEALED = (Identify, Handshake, AskStatus, Stop)
 """All that may leave unsealed for a device that has a key."""
+LAST_FRAMES = " Last frames: "
 
 
 @dataclass(slots=True)
@@ -93,7 +103,8 @@ class Exchange:
         self._decoder = FrameDecoder()
         self._corrupt_before = 0
         self._broken: LinkError | None = None
-        self._recent: deque[tuple[str, bytes]] = deque(maxlen=FRAMES_KEPT)
+        self._recent: deque[tuple[str, bytes, Message | bytes | None]] = deque(maxlen=FRAMES_KEPT)
+        """The last frames, and what each says, as far as that is known without any work."""
 
     @property
     def url(self) -> str:
@@ -131,7 +142,7 @@ class Exchange:
             return None
         line = self._seal.line_for(request, self._next_sequence, again=again)
         if line is None and not isinstance(request, UNSEALED):
-            raise DeviceFault(f"{self.url}: no session is open, and this is sent sealed only")
+            raise self._fault("no session is open, and this is sent sealed only")
         return line
 
     @property
@@ -152,17 +163,20 @@ class Exchange:
         ``last_look`` is shown what the very frame about to leave says, once more unsealed.
         """
         if self._broken is not None:
-            raise LinkLost(str(self._broken)) from self._broken
+            raise LinkLost(self.with_frames(str(self._broken))) from self._broken
         line = self._line_for(request, again=again)
         self._sequence = sequence = self._next_sequence
         frame = self._framed(request, sequence, line)
         if last_look is not None:
             last_look(_said(frame, line))
         loop = asyncio.get_running_loop()
-        self._recent.append((">", frame))
+        self._recent.append((">", frame, request))
         for tap in self.taps:
             tap(True, frame if line is None else encode_frame(_said(frame, line)))
-        self._link.write(frame)
+        try:
+            self._link.write(frame)
+        except LinkLost as error:
+            raise LinkLost(self.with_frames(str(error))) from error
         self._pace.wrote(len(frame))
         self.counts.sent += 1
         future: asyncio.Future[Reply | None] = loop.create_future()
@@ -192,8 +206,8 @@ class Exchange:
         try:
             return encode_frame(line.seal(body, sequence))
         except CounterUsedUp as error:
-            raise DeviceFault(
-                f"{self.url}: {error}: nothing was sent. Connect again; a stop needs no session"
+            raise self._fault(
+                f"{error}: nothing was sent. Connect again; a stop needs no session"
             ) from error
 
     def _give_up(self, sequence: int) -> None:
@@ -209,8 +223,8 @@ class Exchange:
         if self._seal is None:
             self._tell_taps(data)
         for body in self._decoder.feed(data):
-            self._recent.append(("<", body))
             line, said = self._opened(body)
+            self._recent.append(("<", body, said))
             if self._seal is not None:
                 self._tell_taps(encode_frame(said or body))
             if said is not None:
@@ -284,7 +298,7 @@ class Exchange:
         known = self._identity
         if known is None or not isinstance(reply, SaysWho) or reply.serial == known.serial:
             return None
-        return AnotherDevice(self.url, known.serial, reply.serial)
+        return self._another_device(reply.serial)
 
     def lost(self, error: LinkError) -> None:
         """Learns that the link is gone."""
@@ -294,20 +308,50 @@ class Exchange:
         if self._broken is None:
             self._broken = error
         self._pace.end()
-        for waiting in self._waiting.values():
-            if not waiting.reply.done():
-                waiting.reply.set_exception(LinkLost(str(error)))
+        open_ones = [one.reply for one in self._waiting.values() if not one.reply.done()]
+        text = self.with_frames(str(error)) if open_ones else ""
+        for reply in open_ones:
+            reply.set_exception(LinkLost(text))
 
     # --- words -------------------------------------------------------------------------------
 
     def _checked(self, request: Message, reply: Reply, expected: type[R]) -> R:
         if isinstance(reply, expected):
             return reply
-        raise fault_of(self.url, request, reply)
+        raise self._fault(unexpected(request, reply))
 
     def _silence(self, request: Message) -> DeviceSilent:
-        frames = "; ".join(f"{way} {data.hex()}" for way, data in self._recent) or "none"
-        return silence_of(self.url, request, REPLY_TIMEOUT, self.counts, frames)
+        text = f"{self.url} {silence(request, REPLY_TIMEOUT, self.counts)}"
+        return DeviceSilent(self.with_frames(text))
+
+    def _fault(self, text: str) -> DeviceFault:
+        return DeviceFault(self.with_frames(f"{self.url}: {text}."))
+
+    def _another_device(self, answers: str) -> AnotherDevice:
+        assert self._identity is not None
+        text = another_device(self._identity.serial, answers)
+        return AnotherDevice(self.with_frames(f"{self.url}: {text}."))
+
+    def with_frames(self, text: str) -> str:
+        """A sentence about the line with the last frames behind it, once; the newest is last."""
+        if LAST_FRAMES in text or not self._recent:
+            return text
+        frames = []
+        for way, data, said in self._recent:
+            cut = f"… ({len(data)} bytes)" if len(data) > BYTES_SHOWN else ""
+            frames.append(f"{way} {self._name_of(said)} {data[:BYTES_SHOWN].hex()}{cut}")
+        return f"{text}{LAST_FRAMES}{'; '.join(frames)}"
+
+    def _name_of(self, said: Message | bytes | None) -> str:
+        """What a frame was, in a word; what was not the other end's, or no message, says so."""
+        if said is None:
+            return "(not opened)"
+        try:
+            message = self._catalogue.decode(said).message if isinstance(said, bytes) else said
+        except MessageError:
+            return "(no message)"
+        code = f"({message.code})" if isinstance(message, Refused) else ""
+        return f"{type(message).__name__}{code}"
 
 
 def _said(frame: bytes, line: SealedLine | None) -> bytes:

@@ -1,6 +1,6 @@
 """What a person is told when a device does not answer as it should: what, where, what to do."""
 
-from device_profiles.errors import DeviceFault, DeviceSilent
+from device_profiles.errors import DeviceFault
 from device_profiles.quantities import Milliseconds
 from firmware_bridge.link_counts import LinkCounts
 from firmware_bridge.protocol.messages import Message, Refused, Reply
@@ -19,12 +19,13 @@ REMEDIES = {
 class AnotherDevice(DeviceFault):
     """Another device answers than the one this conversation is with: a plug was moved (SR-25)."""
 
-    def __init__(self, url: str, known: str, answers: str) -> None:
-        super().__init__(
-            f"{url}: {answers} answers where {known} was: the plug has been moved, or the boards "
-            "were changed. Nothing of what it said was believed. Look at the cables, then connect "
-            "again"
-        )
+
+def another_device(known: str, answers: str) -> str:
+    """Who answers where another one was."""
+    return (
+        f"{answers} answers where {known} was: the plug has been moved, or the boards were "
+        "changed. Nothing of what it said was believed. Look at the cables, then connect again"
+    )
 
 
 def is_forgotten(reply: Reply) -> bool:
@@ -32,34 +33,31 @@ def is_forgotten(reply: Reply) -> bool:
     return isinstance(reply, Refused) and reply.code == "wrong-session"
 
 
-def fault_of(url: str, request: Message, reply: Reply) -> DeviceFault:
+def unexpected(request: Message, reply: Reply) -> str:
     """A reply that is not what was asked for."""
     asked = type(request).__name__
     if is_forgotten(reply):
-        return DeviceFault(
-            f"{url}: the device no longer knows this conversation: it has restarted, "
-            "another program has opened one, or the plug has been moved to another device. "
-            "Connect again; its program is read back first"
+        return (
+            "the device no longer knows this conversation: it has restarted, another program has "
+            "opened one, or the plug has been moved to another device. Connect again; its program "
+            "is read back first"
         )
     if isinstance(reply, Refused):
         remedy = REMEDIES.get(reply.code, "")
-        return DeviceFault(f"{url}: refused {asked}: {reply.code}, {reply.detail}{remedy}")
-    return DeviceFault(f"{url}: answered {asked} with {type(reply).__name__}")
+        return f"refused {asked}: {reply.code}, {reply.detail}{remedy}"
+    return f"answered {asked} with {type(reply).__name__}"
 
 
-def silence_of(
-    url: str, request: Message, awaited: Milliseconds, counts: LinkCounts, frames: str
-) -> DeviceSilent:
-    """No reply, though it was asked for often enough; ``frames`` are the last on the line."""
+def silence(request: Message, awaited: Milliseconds, counts: LinkCounts) -> str:
+    """No reply, though it was asked for often enough."""
     dropped = ""
     if counts.dropped:
         told = ", ".join(f"{number} {name}" for name, number in counts.dropped.items())
         dropped = f" Dropped since this host connected: {told}."
     if counts.forged or counts.replayed:
         dropped += " Somebody may be on the line."
-    return DeviceSilent(
-        f"{url} does not answer ({type(request).__name__} was sent and "
-        f"{awaited} ms awaited each time). Check that it is powered, that the port and "
-        "the baud rate are right and that no other program uses it."
-        f"{dropped} Last frames: {frames}"
+    return (
+        f"does not answer ({type(request).__name__} was sent and {awaited} ms awaited each time). "
+        "Check that it is powered, that the port and the baud rate are right and that no other "
+        f"program uses it.{dropped}"
     )

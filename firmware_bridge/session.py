@@ -154,7 +154,7 @@ class Session(Conversation):
         await self.open()
         answer = await self._ask(AskOutcome(intent_id), OutcomeOf)
         if answer.id != intent_id:
-            raise DeviceFault(
+            raise self._fault(
                 f"{self.url}: asked what became of {intent_id:#x}, it answered about {answer.id:#x}"
             )
         return answer

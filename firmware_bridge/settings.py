@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from firmware_bridge.clock import Clock
+from firmware_bridge.conversation import random_session
+from firmware_bridge.host_seal import Draw
 from firmware_bridge.protocol.seal import DeviceKey
 from safety.alarms import Alarm
 from safety.journal import Anchor, Disk, StateFile
@@ -35,7 +37,8 @@ class Settings:
 
     ``journal_of`` gives the place of a serial number's journal, once the device is identified;
     it may lock the serial number and raise OwnerError. ``key_of`` gives its key, ``None`` where the
-    conversation is to be unsealed; it may raise UsageError.
+    conversation is to be unsealed; it may raise UsageError. ``new_id``, ``new_session`` and
+    ``draw`` are all the dice of a conversation.
     """
 
     clock: Clock
@@ -43,3 +46,5 @@ class Settings:
     sound: Callable[[Alarm], None]
     new_id: Callable[[], int] = random_id
     key_of: Callable[[str], DeviceKey | None] = no_key
+    new_session: Callable[[], int] = random_session
+    draw: Draw = secrets.token_bytes

@@ -1,6 +1,5 @@
 """`neuraxis check`: a therapy file read, compiled and judged, without any device."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from device_profiles.therapy import InfusionTherapy, StimulationTherapy, Therapy
 from device_profiles.therapy_file import TherapyReading, read_therapy
 from firmware_bridge.families.itp import driver as itp
 from firmware_bridge.families.scs import driver as scs
+from hil.outside import OUTSIDE
 from safety.commands import ProgramPump, ProgramStimulator
 from safety.limits import pump_limits
 from safety.review import (
@@ -110,7 +110,7 @@ def command_for(therapy: Therapy, formulary: Formulary, wall: Milliseconds) -> P
 
 def wall_now() -> Milliseconds:
     """The wall time, ms."""
-    return Milliseconds(time.time_ns() // 1_000_000)
+    return OUTSIDE.get().wall_ms()
 
 
 def _judged(command: Programming) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, Any]]:

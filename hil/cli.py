@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from firmware_bridge.simulator.faults import describe_faults
-from hil.commands import alarms, bench, device, files, journal, keys, mri, storm, therapy
+from hil.commands import alarms, bench, capture, device, files, journal, keys, mri, storm, therapy
 from hil.commands.options import DISCLAIMER
 from hil.commands.shell import errors
 from hil.exit_codes import DONE, INTERNAL_ERROR
@@ -63,6 +63,7 @@ for command in (
     alarms.pause,
     bench.devices,
     storm.storm,
+    capture.replay,
 ):
     app.command()(command)
 app.command(epilog="\b\n" + describe_faults())(bench.simulate)
@@ -70,6 +71,7 @@ app.add_typer(keys.keys_app, name="keys")
 app.add_typer(journal.journal_app, name="journal")
 app.add_typer(files.schema_app, name="schema")
 app.add_typer(mri.mri_app, name="mri")
+app.add_typer(capture.capture_app, name="capture")
 
 
 def main() -> None:

@@ -11,16 +11,26 @@ from hil.exit_codes import INTERRUPTED, TERMINATED
 _CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
 
 
-def run_interruptible(main: Coroutine[Any, Any, int], say: Callable[[str], None]) -> int:
+def run_interruptible(
+    main: Coroutine[Any, Any, int],
+    say: Callable[[str], None],
+    interrupted: Callable[[int], None],
+) -> int:
     """Runs ``main`` to its exit code; a signal cancels it once and gives 130 or 143.
+
+    ``interrupted`` hears that code when the signal comes.
 
     ``main`` uses its ``finally`` blocks to bring the device to its safe state. What they raise is
     raised here: it is severer than the interruption.
     """
-    return asyncio.run(_supervised(main, say))
+    return asyncio.run(_supervised(main, say, interrupted))
 
 
-async def _supervised(main: Coroutine[Any, Any, int], say: Callable[[str], None]) -> int:
+async def _supervised(
+    main: Coroutine[Any, Any, int],
+    say: Callable[[str], None],
+    interrupted: Callable[[int], None],
+) -> int:
     loop = asyncio.get_running_loop()
     task = loop.create_task(main)
     received: list[int] = []
@@ -30,6 +40,7 @@ async def _supervised(main: Coroutine[Any, Any, int], say: Callable[[str], None]
             say("already stopping; the device is being brought to its safe state")
             return
         received.append(_CODES[signal.Signals(number)])
+        interrupted(received[0])
         say("stopping: the device is being brought to its safe state")
         task.cancel()
 

@@ -12,12 +12,11 @@ from pydantic import TypeAdapter
 from device_profiles.errors import OwnerError, UsageError
 from firmware_bridge.clock import Clock
 from firmware_bridge.families.table import FAMILIES, AnyController, connect, stop_at_once
-from firmware_bridge.links.factory import open_link
 from firmware_bridge.links.url import DeviceUrl, parse_url
 from firmware_bridge.protocol.messages import StopDepth
 from firmware_bridge.settings import JournalPlace, Settings
 from hil.exit_codes import DONE
-from hil.keys import key_source
+from hil.outside import OUTSIDE
 from hil.places import OwnerRecord, Places
 from hil.requests import MAX_LINE, Answer, Door, stopped_sentence
 from safety.alarms import Alarm
@@ -38,12 +37,16 @@ async def own(
             settings = _locked(stack, url, places, clock, sound)
         except OSError as error:
             raise UsageError(f"the state folder cannot be written: {error}") from error
-        link = open_link(url, clock)
-        settings = replace(settings, key_of=key_source(url, link, places.keys))
+        outside = OUTSIDE.get()
+        link, key_of = outside.line(url, clock, places.keys)
+        settings = outside.settings(replace(settings, key_of=key_of))
         controller = await connect(link, url.serial, settings)
         stack.push_async_callback(controller.close)
         await _take_in_notes(controller, places)
-        if hasattr(asyncio, "start_unix_server"):
+        terminals = outside.terminals(controller)
+        if terminals is not None:
+            await stack.enter_async_context(terminals)
+        elif hasattr(asyncio, "start_unix_server"):
             await stack.enter_async_context(_door(controller, url, places))
         yield controller
 
@@ -55,7 +58,7 @@ async def _door(controller: AnyController, url: DeviceUrl, places: Places) -> As
     path = places.socket_path(serial)
     path.unlink(missing_ok=True)
     server = await asyncio.start_unix_server(
-        Door(controller).answer, path=str(path), limit=MAX_LINE
+        Door(controller, OUTSIDE.get().requested).answer, path=str(path), limit=MAX_LINE
     )
     path.chmod(0o600)
     record = OwnerRecord(
@@ -111,8 +114,9 @@ async def stop_without_owner(
         settings = Settings(clock, _no_journal, sound)
         with suppress(OSError):
             settings = _locked(stack, url, places, clock, sound)
-        link = open_link(url, clock)
-        settings = replace(settings, key_of=key_source(url, link, places.keys))
+        outside = OUTSIDE.get()
+        link, key_of = outside.line(url, clock, places.keys)
+        settings = outside.settings(replace(settings, key_of=key_of))
         sample, failure = await stop_at_once(link, url.serial, depth, settings)
     text = stopped_sentence(sample)
     if failure is not None:

@@ -62,15 +62,22 @@ class Places:
 
     def anchor_of(self, journal: Path) -> Anchor:
         """The anchor of a journal: in the state folder, so that it is apart from the journal."""
+        return Anchor(self._anchor_path(journal))
+
+    def _anchor_path(self, journal: Path) -> Path:
         name = sha256(str(journal.resolve()).encode()).hexdigest()[:24]
-        return Anchor(self._folder("anchors") / name)
+        return self._folder("anchors") / name
 
     def journal_of(self, serial: str) -> JournalPlace:
         """The place of a serial number's journal."""
-        path = self.journal_path(serial)
+        path, anchor, states = self.journal_files(serial)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        states = StateFile(path.with_name(path.name + ".state"))
-        return JournalPlace(FileDisk(path), self.anchor_of(path), states)
+        return JournalPlace(FileDisk(path), Anchor(anchor), StateFile(states))
+
+    def journal_files(self, serial: str) -> tuple[Path, Path, Path]:
+        """The files of a serial number's journal: itself, its anchor, its checkpoint's state."""
+        path = self.journal_path(serial)
+        return path, self._anchor_path(path), path.with_name(path.name + ".state")
 
     def records(self) -> Path:
         """Where monitors leave what the next owner has to know."""

@@ -1,6 +1,7 @@
 """What other terminals may ask of an owner, and how it answers: one line of JSON each way."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -326,8 +327,12 @@ def _override(reason: Reason | None) -> Override | None:
 class Door:
     """The owner's socket: requests of other terminals, one line each, judged like its own."""
 
-    def __init__(self, controller: AnyController) -> None:
+    def __init__(
+        self, controller: AnyController, requested: Callable[[str], None] = lambda line: None
+    ) -> None:
         self._controller = controller
+        self._requested = requested
+        """Hears each request before it is served."""
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves one connection: one request, one answer."""
@@ -339,6 +344,7 @@ class Door:
                 text = f"not a request this owner knows: {error.error_count()} errors"
                 answer = Answer(code=code_of(UsageError()), text=text)
             else:
+                self._requested(line.decode())
                 answer = await serve(self._controller, request)
             writer.write(answer.model_dump_json().encode() + b"\n")
             await writer.drain()

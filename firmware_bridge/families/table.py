@@ -67,9 +67,11 @@ FAMILIES = {
 
 
 @asynccontextmanager
-async def _identified(link: Link, serial: str | None) -> AsyncIterator[tuple[Session, Identity]]:
+async def _identified(
+    link: Link, serial: str | None, settings: Settings
+) -> AsyncIterator[tuple[Session, Identity]]:
     """A session with the device that was asked for (SR-25); closed if the body fails."""
-    session = Session(link, CATALOGUE)
+    session = Session(link, CATALOGUE, settings.new_session, draw=settings.draw)
     identity = await session.connect()
     try:
         if serial is not None and identity.serial != serial:
@@ -99,7 +101,7 @@ async def connect(link: Link, serial: str | None, settings: Settings) -> AnyCont
     ``serial`` is the serial number that must answer; ``None`` takes any. An unknown or another
     device gets no frame but the question who it is. Raises LinkError, Refused, DeviceFault.
     """
-    async with _identified(link, serial) as (session, identity):
+    async with _identified(link, serial, settings) as (session, identity):
         controller = FAMILIES[identity.family].controller(session, identity, settings)
         try:
             await controller.begin()
@@ -117,7 +119,7 @@ async def stop_at_once(
     Returns the safe state that was confirmed, and why the stop could not be recorded, if it could
     not. Raises Uncertain, LinkError, Refused, DeviceFault.
     """
-    async with _identified(link, serial) as (session, identity):
+    async with _identified(link, serial, settings) as (session, identity):
         family = FAMILIES[identity.family]
         try:
             sample = await bring_to_safe_state(session, family.sample, depth)

@@ -20,7 +20,7 @@ from device_profiles.errors import (
     UsageError,
 )
 from device_profiles.notation import parse_current, parse_duration, parse_mass
-from firmware_bridge.clock import RealClock
+from firmware_bridge.clock import Clock
 from firmware_bridge.link_counts import DROPPED
 from hil.alarm_board import AlarmsRequest, highest_in_words
 from hil.commands.options import (
@@ -83,7 +83,7 @@ def ask_device(
 ) -> None:
     """Sends a request to the running owner; with --device and no owner, becomes one briefly."""
 
-    async def main(clock: RealClock) -> int:
+    async def main(clock: Clock) -> int:
         answer = await _answer(request, device, family, places(journal), clock)
         return _told(answer, form, show)
 
@@ -125,7 +125,7 @@ async def _answer(
     device: str | None,
     family: str | None,
     where: Places,
-    clock: RealClock,
+    clock: Clock,
 ) -> Answer:
     url = None if device is None else device_url(device)
     try:
@@ -266,7 +266,7 @@ def prime(
     plan = built(form, lambda: PrimePlanRequest(over=notation(parse_duration, over, "--over")))
     because = built(form, lambda: reason_from(override, reason, second, valid_for))
 
-    async def main(clock: RealClock) -> int:
+    async def main(clock: Clock) -> int:
         shown = await _answer(plan, device, "pump", places(journal), clock)
         if shown.code != DONE:
             return _told(shown, form)

@@ -1,16 +1,12 @@
 """What every command does: print, fail with the right exit code, end safely when interrupted."""
 
-import asyncio
 import json
 import os
 import sys
-import threading
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import platformdirs
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -18,13 +14,12 @@ from rich.text import Text
 from device_profiles.diagnostics import Finding
 from device_profiles.errors import NeuraxisError, Refused, UsageError
 from device_profiles.notation_grammar import NotationError
-from firmware_bridge.clock import RealClock
 from firmware_bridge.links.url import DeviceUrl, parse_url
 from hil.check import finding_as_json
 from hil.commands.options import Format
 from hil.exit_codes import DONE, SEVERITY, code_of, leaves
-from hil.interrupt import run_interruptible
 from hil.keys import UNSEALED
+from hil.outside import OUTSIDE, Main
 from hil.places import Places
 
 T = TypeVar("T")
@@ -32,8 +27,7 @@ T = TypeVar("T")
 
 def places(journal: Path | None) -> Places:
     """The user's state folder and keys."""
-    settings = platformdirs.user_config_path("neuraxis")
-    return Places(platformdirs.user_state_path("neuraxis"), journal, settings / "keys")
+    return OUTSIDE.get().places(journal)
 
 
 def device_url(text: str) -> DeviceUrl:
@@ -113,38 +107,16 @@ def guarded(form: Format, work: Callable[[], int]) -> None:
     _end(code)
 
 
-def interruptible(form: Format, main: Callable[[RealClock], Coroutine[Any, Any, int]]) -> None:
-    """Runs a command on the real clock; a signal ends it through its own clean-up."""
+def interruptible(form: Format, main: Main) -> None:
+    """Runs a command with the clock of its outside; a signal ends it through its own clean-up."""
     console = errors()
-
-    async def with_clock() -> int:
-        clock = RealClock()
-        try:
-            return await main(clock)
-        finally:
-            clock.close()
-
-    guarded(form, lambda: run_interruptible(with_clock(), lambda text: console.print(Text(text))))
+    guarded(form, lambda: OUTSIDE.get().run(main, lambda text: console.print(Text(text))))
 
 
 async def asks_a_person(question: str) -> bool:
     """Asks on the terminal; anything but a clear yes, an ended input included, is a no."""
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Future[str] = loop.create_future()
-
-    def answer(line: str) -> None:
-        if not answered.done():
-            answered.set_result(line)
-
-    def read() -> None:
-        line = sys.stdin.readline() if sys.stdin is not None else ""
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(answer, line)
-
     print(f"{question} Type yes: ", end="", file=sys.stderr, flush=True)
-    # A thread of its own that may be left behind: nothing can interrupt a read of the terminal.
-    threading.Thread(target=read, daemon=True).start()
-    return (await answered).strip().lower() in ("y", "yes")
+    return (await OUTSIDE.get().typed()).strip().lower() in ("y", "yes")
 
 
 def notation(parse: Callable[[str], T], text: str, what: str) -> T:

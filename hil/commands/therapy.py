@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from random import Random
 from typing import Annotated
 
 import typer
@@ -11,10 +10,9 @@ from rich.text import Text
 from device_profiles.errors import LinkError, Refused
 from device_profiles.notation import parse_duration
 from device_profiles.therapy import InfusionTherapy
-from firmware_bridge.clock import RealClock
+from firmware_bridge.clock import Clock
 from firmware_bridge.controller import Plan
 from firmware_bridge.families.table import AnyController
-from firmware_bridge.links.factory import open_link
 from firmware_bridge.reconnect import Dialling, Ended, Reconnection, Reconnector, Waiting
 from hil.check import Check
 from hil.commands.files import readable
@@ -45,7 +43,8 @@ from hil.commands.shell import (
 )
 from hil.exit_codes import DONE, REFUSED
 from hil.live_view import TerminalDisplay
-from hil.monitor_process import monitor_process, watched_by
+from hil.monitor_process import watched_by
+from hil.outside import OUTSIDE
 from hil.owner import own
 from hil.plan_view import next_clock_change, plan_as_json, plan_view
 from hil.run import RunOptions, apply_plan, plan_for, require_admissible, run_therapy
@@ -66,7 +65,7 @@ def plan(
     """
     checked = readable(file, formulary, form)
 
-    async def main(clock: RealClock) -> int:
+    async def main(clock: Clock) -> int:
         display = TerminalDisplay(errors(), as_json=False)
         async with own(device_url(device), places(journal), clock, display.sound) as controller:
             made = await plan_for(controller, checked)
@@ -110,7 +109,7 @@ def apply(
     """
     checked = readable(file, formulary, form)
 
-    async def main(clock: RealClock) -> int:
+    async def main(clock: Clock) -> int:
         display = TerminalDisplay(errors(), as_json=False)
         passed = override_from(override, reason, second, valid_for)
         async with own(device_url(device), places(journal), clock, display.sound) as controller:
@@ -197,8 +196,8 @@ def run(
     """
     checked = readable(file, formulary, form)
 
-    async def main(clock: RealClock) -> int:
-        console = out()
+    async def main(clock: Clock) -> int:
+        console, outside = out(), OUTSIDE.get()
         display = TerminalDisplay(console, as_json=form is Format.JSON)
         shown = PublishedDisplay(telemetry, display, clock)
         patience = None if reconnect is None else notation(parse_duration, reconnect, "--reconnect")
@@ -209,7 +208,7 @@ def run(
             assert patience is not None, "nobody asked for it"
             show = partial(_say_reconnection, shown.say)
             dialler = Reconnector(
-                controller, lambda: open_link(url, clock), patience, Random(), show
+                controller, lambda: outside.link(url, clock), patience, outside.dice(), show
             )
             await dialler.restore(lost)
 
@@ -225,7 +224,7 @@ def run(
             console.print(Text(DISCLAIMER))
         try:
             async with (
-                monitor_process() as guard,
+                outside.monitor() as guard,
                 own(url, where, clock, shown.sound) as controller,
                 shown.publishing(controller),
                 watched_by(guard, controller, url, where, shown.say),

@@ -33,6 +33,7 @@ from firmware_bridge.protocol.messages import (
     Stop,
 )
 from firmware_bridge.session import Result, Session
+from firmware_bridge.settings import Settings
 from hil.monitor_core import MonitorCore
 from hil.storm import stage
 from hil.storm.monitor import StormMonitor
@@ -212,8 +213,8 @@ async def close_with_a_stop(self: KnownDevice) -> None:
 _identified = table._identified
 
 
-def takes_whoever_answers(link: Link, serial: str | None) -> Any:
-    return _identified(link, None)
+def takes_whoever_answers(link: Link, serial: str | None, settings: Settings) -> Any:
+    return _identified(link, None, settings)
 
 
 def believes_anybody(self: Session, reply: Reply) -> None:
