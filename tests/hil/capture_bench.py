@@ -83,6 +83,10 @@ class World(Outside):
         finally:
             self.runner.close()
 
+    def key_of(self, serial: str) -> DeviceKey | None:
+        """The key that the host has."""
+        return self.key
+
     def close(self) -> None:
         self._loop.close()
 
@@ -100,7 +104,7 @@ class World(Outside):
         return InProcessLink(self.runner)
 
     def line(self, url: DeviceUrl, clock: Clock, keys: KeyStore) -> tuple[Link, KeyOf]:
-        return self.link(url, clock), lambda _: self.key
+        return self.link(url, clock), self.key_of
 
     @asynccontextmanager
     async def monitor(self) -> AsyncIterator[Guard | None]:

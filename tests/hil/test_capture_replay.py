@@ -20,6 +20,7 @@ from capture_bench import (
 )
 from cli_bench import STIMULATION, cli, variant
 
+from device_profiles.errors import UsageError
 from firmware_bridge.controller import Controller
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.table import CATALOGUE
@@ -27,6 +28,7 @@ from firmware_bridge.links import factory
 from firmware_bridge.protocol.catalogue import Envelope
 from firmware_bridge.protocol.frames import decode_frame, encode_frame
 from firmware_bridge.protocol.messages import AskStatus, Identify
+from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.session import Session
 from firmware_bridge.simulator.faults import PlannedFault
 from hil.capture.conversation import Frame, conversation_of
@@ -93,6 +95,33 @@ def test_what_goes_wrong_on_the_line_goes_wrong_again(
     assert recorded_run(World(family, *faults, sealed=sealed), family, file).code == code
     played, found = replay(file)
     assert (played, found["difference"]) == (0, None)
+
+
+class OtherKey(World):
+    """The host has another key than the device."""
+
+    def key_of(self, serial: str) -> DeviceKey | None:
+        return DeviceKey(bytes(32))
+
+
+class NoKey(World):
+    """The host has no key."""
+
+    def key_of(self, serial: str) -> DeviceKey | None:
+        raise UsageError(f"there is no key for {serial}")
+
+
+@pytest.mark.parametrize(
+    ("world", "code", "text"), [(OtherKey, 5, "does not prove"), (NoKey, 2, "there is no key for")]
+)
+def test_a_key_that_was_wrong_or_missing_is_so_again(
+    world: type[World], code: int, text: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.capture"
+    assert recorded_run(world("pump"), "pump", file).code == code
+    played, found = replay(file)
+    assert (played, found["difference"]) == (0, None)
+    assert text in " ".join(found["said"].split())
 
 
 def test_a_line_that_was_dialled_again_is_dialled_again(tmp_path: Path) -> None:
