@@ -110,7 +110,7 @@ def test_a_sealed_conversation_is_shown_in_words(two_runs: tuple[Path, Path]) ->
         "< Identity protocol",
         "> Stage slot 0, program",
         "> Start id",
-        "< StimulatorStatus clock",
+        "< StimulatorStatus serial",
         " sealed]",
         "the command ended with exit code 0",
     ):
