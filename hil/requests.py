@@ -43,7 +43,7 @@ from hil.alarm_board import (
     board_as_json,
 )
 from hil.check import wall_now
-from hil.exit_codes import DONE, code_of
+from hil.exit_codes import DONE, LINK, code_of
 from hil.places import OwnerRecord
 from hil.plan_view import next_clock_change
 from safety.commands import Override
@@ -324,6 +324,10 @@ def _override(reason: Reason | None) -> Override | None:
     return Override(tuple(reason.rules), reason.user, reason.reason, reason.second, time)
 
 
+AT_ONCE = 100
+"""Requests of other terminals that are served at once; only a stop is taken on top of them."""
+
+
 class Door:
     """The owner's socket: requests of other terminals, one line each, judged like its own."""
 
@@ -333,6 +337,7 @@ class Door:
         self._controller = controller
         self._requested = requested
         """Hears each request before it is served."""
+        self._served = 0
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves one connection: one request, one answer."""
@@ -345,7 +350,7 @@ class Door:
                 answer = Answer(code=code_of(UsageError()), text=text)
             else:
                 self._requested(line.decode())
-                answer = await serve(self._controller, request)
+                answer = await self._serve(request)
             writer.write(answer.model_dump_json().encode() + b"\n")
             await writer.drain()
         except (OSError, ValueError):
@@ -353,6 +358,19 @@ class Door:
             return
         finally:
             writer.close()
+
+    async def _serve(self, request: Request) -> Answer:
+        if self._served >= AT_ONCE and not isinstance(request, StopRequest):
+            text = (
+                f"{AT_ONCE} requests are being served already; nothing was asked of the device. "
+                "Is a program asking in a loop? End it, then ask again; a stop is always taken"
+            )
+            return Answer(code=LINK, text=text)
+        self._served += 1
+        try:
+            return await serve(self._controller, request)
+        finally:
+            self._served -= 1
 
 
 def findings_of(answer: Answer) -> tuple[Finding, ...]:

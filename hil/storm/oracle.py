@@ -36,6 +36,7 @@ def judge(record: Record) -> list[str]:
         *_stops(record),
         *_another(record),
         *_monitored(record),
+        *_approved_before_a_stop(record),
         *family(record),
     ]
 
@@ -161,11 +162,8 @@ def _monitored(record: Record) -> Iterator[str]:
             yield f"at {at} ms the monitor stopped the device for {code}, and nothing gave too much"
 
 
-def approved_before_a_stop(record: Record) -> Iterator[str]:
-    """A plan that was made before a stop is not carried out after it (SR-32, SR-58).
-
-    Not part of `judge`: the road does not keep it yet, and `tests/storm` says so.
-    """
+def _approved_before_a_stop(record: Record) -> Iterator[str]:
+    """A plan that was made before a stop is not carried out after it (SR-32, SR-58)."""
     asked = _by_id(record)
     stops = [one for one in record.asked if one.what == "stop" and one.begun_at >= 0]
     for deed in record.witness.deeds:
