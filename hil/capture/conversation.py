@@ -159,17 +159,21 @@ def _read(name: str, value: object) -> object:
         return value
 
 
+def said(envelope: Envelope, seal: str = "") -> str:
+    """What an envelope says, in one line of text."""
+    session, sequence, message = envelope
+    told = ", ".join(f"{name} {written(value)}" for name, value in fields_of(message).items())
+    name = type(message).__name__
+    return f"{name}{' ' if told else ''}{told}  [{sequence}, session {session:#x}{seal}]"
+
+
 def words(entry: Entry) -> str:
     """What a frame says, or what became of the line, in one line of text."""
     if isinstance(entry, Happening):
         return f"{entry.event}{': ' if entry.text else ''}{entry.text}"
     if entry.envelope is None:
         return f"({entry.problem}) {entry.wire.hex()}"
-    session, sequence, message = entry.envelope
-    said = ", ".join(f"{name} {written(value)}" for name, value in fields_of(message).items())
-    seal = " sealed" if entry.is_sealed else ""
-    name = type(message).__name__
-    return f"{name}{' ' if said else ''}{said}  [{sequence}, session {session:#x}{seal}]"
+    return said(entry.envelope, " sealed" if entry.is_sealed else "")
 
 
 def line_of(entry: Entry) -> str:

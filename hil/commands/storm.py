@@ -24,6 +24,7 @@ from hil.exit_codes import DONE, INTERNAL_ERROR
 from hil.storm.draw import draw
 from hil.storm.plan import Family, Plan, read_plan
 from hil.storm.report import about, as_json, sentences, table_of
+from hil.storm.run import run_storm
 from hil.storm.runner import (
     Chunk,
     Engine,
@@ -37,6 +38,7 @@ from hil.storm.runner import (
     run_plan,
 )
 from hil.storm.shrink import shrink
+from hil.storm.story import Line, story_of
 
 LONGEST_DAYS = 366
 
@@ -83,6 +85,10 @@ def storm(
     save: Annotated[
         Path, typer.Option("--save", metavar="FOLDER", help="Where smaller plans are put.")
     ] = Path(),
+    story: Annotated[
+        bool,
+        typer.Option("--story", help="With --plan: tell it in its order, each frame included."),
+    ] = False,
     form: FormatOption = Format.TEXT,
 ) -> None:
     """Run the whole system through simulated storms, each drawn from its seed.
@@ -93,8 +99,11 @@ def storm(
     """
 
     def work() -> int:
+        if story and plan is None:
+            raise UsageError("--story tells one storm: name it by --plan FILE (--shrink makes one)")
         if plan is not None:
-            return _one(read_plan(plan), f"neuraxis storm --plan {plan}", smaller, save, form)
+            lines = story_of(run_storm(read_plan(plan))) if story else []
+            return _one(read_plan(plan), plan, smaller, save, form, lines)
         wanted = parse_seeds(seeds)
         families: list[Family] = [
             family for family in ("pump", "stimulator") if kind in (Device.BOTH, Device(family))
@@ -161,13 +170,16 @@ def _show(tally: Tally, days: int, form: Format) -> None:
     )
 
 
-def _one(plan: Plan, command: str, smaller: bool, save: Path, form: Format) -> int:
+def _one(plan: Plan, path: Path, smaller: bool, save: Path, form: Format, story: list[Line]) -> int:
     outcome = run_plan(plan)
     if form is Format.JSON:
         value = {"schema": "neuraxis.storm-plan/1", "digest": outcome.digest}
-        print_json(value | {"wrong": list(outcome.wrong)})
+        told = {"story": [line._asdict() for line in story]} if story else {}
+        print_json(value | {"wrong": list(outcome.wrong)} | told)
     else:
-        _tell(outcome, command)
+        for line in story:
+            out().print(Text(str(line)), soft_wrap=True)
+        _tell(outcome, f"neuraxis storm --plan {path}")
     if not outcome.wrong:
         return DONE
     if smaller:

@@ -320,6 +320,26 @@ with planted(ROAD_BUGS["any device's word counts"]):
 
 
 @pytest.mark.real_clock
+def test_a_plan_is_told_in_its_order_with_what_was_asked_sent_and_done(tmp_path: Path) -> None:
+    plan = ("--plan", str(KNOWN / "planted" / "retry-on-time-out.yaml"), "--story")
+    told = run_command(*plan, folder=tmp_path).stdout.splitlines()
+    parts = (
+        "A asks for request 1: apply 100",
+        "frame >  Commit id 1001",
+        "device   acted (id 1001)",
+        "frame <  Done id 1001",
+        "A is told of request 1 (id 1001): done",
+    )
+    found = [next(at for at, line in enumerate(told) if part in line) for part in parts]
+    assert found == sorted(found)
+    as_json = json.loads(run_command(*plan, "--format", "json", folder=tmp_path).stdout)
+    assert {"at", "where", "text"} == set(as_json["story"][0])
+    alone = run_command("--story", folder=tmp_path)
+    assert alone.returncode == 2
+    assert "--plan FILE" in alone.stderr
+
+
+@pytest.mark.real_clock
 def test_a_failure_prints_the_command_that_replays_it(tmp_path: Path) -> None:
     known = KNOWN / "plug-moved-while-opening.yaml"
     done = subprocess.run(
