@@ -10,10 +10,9 @@ be on the disk.
 
 import hashlib
 from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
-from operator import attrgetter
 from typing import Any
 
 import cbor2
@@ -100,13 +99,10 @@ def plain(value: Any) -> Any:
     if cls in _LEAVES:
         return value
     if cls is tuple:
-        return [item if type(item) in _LEAVES else plain(item) for item in value]
-    names, values = _fields_of(cls)  # type: ignore[arg-type]  # every class can be hashed
-    if values is None:
-        return value
+        return [plain(item) for item in value]
     return {
-        name: one if type(one) in _LEAVES else plain(one)
-        for name, one in zip(names, values(value), strict=True)
+        name: one if type(one := getattr(value, name)) in _LEAVES else plain(one)
+        for name in _names_of(cls)  # type: ignore[arg-type]  # every class can be hashed
     }
 
 
@@ -115,12 +111,9 @@ _LEAVES = frozenset({int, str, bytes, bool, type(None)})
 
 
 @cache
-def _fields_of(cls: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]] | None]:
-    """The names of a dataclass's fields, and what reads them all at once."""
-    names = tuple(one.name for one in fields(cls)) if is_dataclass(cls) else ()
-    if len(names) > 1:
-        return names, attrgetter(*names)
-    return names, (lambda value: tuple(getattr(value, name) for name in names)) if names else None
+def _names_of(cls: type) -> tuple[str, ...]:
+    """The names of a dataclass's fields."""
+    return tuple(one.name for one in fields(cls))
 
 
 # --- the chain -----------------------------------------------------------------------------------

@@ -120,6 +120,15 @@ def test_a_dose_that_was_counted_is_not_taken_back_by_a_later_denial() -> None:
     assert proved_nothing((one, reservation(number=2)), 2) == (one,)
 
 
+@pytest.mark.parametrize("state", ["running", "executed", "interrupted"])
+@pytest.mark.parametrize("what", ["bolus", "prime"])
+def test_whatever_the_device_says_of_a_dose_it_has_counted_is_kept_as_counted(
+    state: CountState, what: Literal["bolus", "prime"]
+) -> None:
+    told = narrowed(replace(reservation(), what=what), state, NanoLitres(1), instant(0))
+    assert proved_nothing([told], told.id) == (told,)
+
+
 def test_only_the_named_drug_of_a_mixture_is_summed() -> None:
     mixed = Reservation(
         1,

@@ -209,8 +209,19 @@ def test_who_the_patient_is_was_asked_once_and_keeps_no_bolus_back_the_next_day(
     story.patient = "BENCH-013"
     moved = Override(("SR-06", "SR-25"), "clinician", "the pump was moved", "pharmacist")
     story.do(pump_case(((0, 6 * HOURLY + 1),)).command, moved)
+    assert story.state.patient == "BENCH-013"
     story.now = 2 * DAY
     assert rules(story.ask(bolus_nl(1))) == []
+
+
+@pytest.mark.requirement("SR-25")
+def test_to_go_on_with_a_pump_of_nobody_known_makes_it_the_files_patients() -> None:
+    story = Story()
+    story.connect()
+    story.tell(Unverified(instant(0), 0, "another program", True))
+    story.tell(Found(instant(0), BASE.program))
+    story.do(BASE.command)
+    assert story.state.patient == "BENCH-012"
 
 
 @pytest.mark.requirement("SR-63")
