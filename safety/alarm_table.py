@@ -329,6 +329,27 @@ _KINDS = (
         _GET_FLOW_BACK,
     ),
     AlarmKind(
+        "end-of-service",
+        ("HIGH",),
+        "SR-55",
+        "the pump's battery is at its end: nothing flows, and no host can change that",
+        "The pump must be replaced. " + _GET_FLOW_BACK,
+    ),
+    AlarmKind(
+        "elective-replacement",
+        ("LOW",),
+        "SR-55",
+        "the pump's battery nears its end",
+        "Plan the replacement now: at the end of the battery all flow stops at once.",
+    ),
+    AlarmKind(
+        "memory-error",
+        ("MEDIUM",),
+        "SR-55",
+        "the device's memory takes no program any more; the verified one goes on",
+        "Stopping and lowering still work; plan the replacement of the device.",
+    ),
+    AlarmKind(
         "low-reservoir",
         ("LOW",),
         "SR-55",

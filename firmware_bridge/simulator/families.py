@@ -179,7 +179,10 @@ class StimulatorMachine(Machine):
                 self.firmware.meet_magnet()
             case "mri_mode":
                 self.firmware.enter_mri_mode()
+            case "memory_error":
+                self.firmware.wear_out()
             case "heal":
+                self.firmware.memory.worn = False
                 self.firmware.battery_mv = scs_firmware.BATTERY_FULL_MV
                 self.firmware.memory.mri_mode = False
                 self.body.heal()
@@ -277,7 +280,15 @@ class PumpMachine(Machine):
                 self.firmware.collect()
             case "press_button":
                 self.firmware.press()
+            case "battery_eri":
+                self._break(weak=True)
+            case "battery_end":
+                self._break(spent=True)
+                self.firmware.lose_power()
+            case "memory_error":
+                self.firmware.wear_out()
             case "heal":
+                self.firmware.memory.worn = False
                 self.body.set_faults(itp_physics.BodyFaults())
 
     def _break(self, **update: int) -> None:

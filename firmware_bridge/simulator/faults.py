@@ -56,6 +56,7 @@ FAULTS: Mapping[str, FaultKind] = {
         FaultKind("reset", "carried out, then the device restarts without a reply"),
         FaultKind("read_back_differs", "the next program read back is off by one step"),
         FaultKind("wrong_serial", "another serial number answers from now on"),
+        FaultKind("memory_error", "its memory takes no program, the old one goes on"),
         FaultKind("heal", "every lasting fault of the device itself is over"),
         FaultKind("open_contact", "a contact's lead breaks", "stimulator", takes_contact=True),
         FaultKind("short_contact", "a contact is shorted", "stimulator", takes_contact=True),
@@ -70,6 +71,8 @@ FAULTS: Mapping[str, FaultKind] = {
         FaultKind("empty_reservoir", "the reservoir is empty", "pump"),
         FaultKind("reservoir_offset", "it counts 2 mL more than are left", "pump"),
         FaultKind("clock_drift", "its clock jumps ahead by 1 h", "pump"),
+        FaultKind("battery_eri", "its battery is due for replacement", "pump"),
+        FaultKind("battery_end", "its battery is at its end: no flow for good", "pump"),
         FaultKind("battery_reset", "as reset, and the program is lost", "pump"),
         FaultKind("press_button", "the patient presses the button", "pump"),
     )

@@ -151,6 +151,7 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
             "battery-low": self._battery_low,
             "lease-ended": self._lease_lost,
             "magnet": self._magnet_met,
+            "memory-error": self.memory.worn,
             "mri-mode": self.memory.mri_mode,
             "open-contact": any(reading >= METER_MAX_OHMS for reading in ohms),
             "out-of-compliance": self.body.limited,
