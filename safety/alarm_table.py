@@ -379,6 +379,20 @@ _KINDS = (
         "Leave the field first: `neuraxis mri`.",
     ),
     AlarmKind(
+        "amplitude-stuck",
+        ("MEDIUM",),
+        "SR-55",
+        "the output does not follow what was set",
+        "Take the device off by hand if too much flows; do not start it again.",
+    ),
+    AlarmKind(
+        "overdischarge",
+        ("MEDIUM",),
+        "SR-55",
+        "the battery was discharged too deep and the programs are gone",
+        "Charge it, then apply the therapy file; too many of these end a battery's life.",
+    ),
+    AlarmKind(
         "open-contact", ("MEDIUM",), "SR-55", "a contact carries no current", "Look at the lead."
     ),
     AlarmKind(

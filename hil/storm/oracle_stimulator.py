@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from firmware_bridge.families.scs.body import TEST_RATE_MHZ
+from firmware_bridge.families.scs.physics import TEST_RATE_MHZ
 from hil.storm import stage
 from hil.storm.record import Record
 

@@ -24,7 +24,7 @@ from road_bench import (
 from road_bench import both_lines as both_lines
 
 from device_profiles.errors import DeviceFault
-from device_profiles.quantities import MicroAmps
+from device_profiles.quantities import MicroAmps, NanoLitresPerDay
 from firmware_bridge.protocol.messages import Commit, Stage
 from firmware_bridge.simulator.faults import PlannedFault
 from safety.events import Intended
@@ -38,7 +38,10 @@ def other_command(family: str) -> Any:
     """Less than the example gives: nothing but the memory has a reason to refuse it."""
     if family == "pump":
         command = program_pump()
-        low = [replace(step, flow=step.flow - 1_000) for step in command.program.basal]
+        low = [
+            replace(step, flow=NanoLitresPerDay(step.flow - 1_000))
+            for step in command.program.basal
+        ]
         return replace(command, program=replace(command.program, basal=tuple(low)))
     walking, night = programs()
     (area,) = walking.areas
