@@ -40,6 +40,8 @@ BodyEvent = Literal["off", "measured"]
 Shown = tuple[int, int, int, int, int]
 """What an electrode shows: amplitude in uA, width in us, rate in mHz, pulses, intra-rate in mHz."""
 _NOTHING: Shown = (0, 0, 0, 0, 0)
+_UNKNOWN: Shown = (1, 0, 0, 0, 0)
+"""No contact ever shows this: what it shows next is written, whatever it is."""
 
 
 class StimulatorBody:
@@ -196,7 +198,7 @@ class StimulatorBody:
     def forget_contacts(self, live: Sequence[int]) -> None:
         """Shows the truth that contacts which may have carried current in a crash carry none."""
         for contact in live:
-            self._shown[contact] = (1, 0, 0, 0, 0)
+            self._shown[contact] = _UNKNOWN
         self._show()
 
     def measure(self, current: int, pulse_width: int, pulses: int) -> None:
@@ -225,6 +227,8 @@ class StimulatorBody:
             self._cycle_since = self.t_ms
             for area in self._areas:
                 area.base, area.since = area.level, self.t_ms
+        if faults.unbalanced != self.faults.unbalanced:
+            self._shown = dict.fromkeys(self._shown, _UNKNOWN)
         self.faults = faults
         self._find_ohms()
         self._happen()
