@@ -92,6 +92,14 @@ _KINDS = (
         _AFTER_TOO_MUCH + " Find out who else speaks to it.",
         stops=True,
     ),
+    AlarmKind(
+        "rise-too-fast",
+        ("MEDIUM",),
+        "SR-50",
+        "a stimulator's output rose faster than the ramp of its program allows",
+        "Ask the person; lower it or stop it. Look at leads and device before the next start.",
+        moment=True,
+    ),
     # --- evidence that contradicts itself
     AlarmKind(
         "bolus-over",

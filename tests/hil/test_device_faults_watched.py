@@ -3,6 +3,7 @@
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,7 +33,7 @@ from road_bench import both_lines as both_lines
 from test_watch import for_a_while, show
 
 from firmware_bridge.families.scs.controller import StimulatorController
-from firmware_bridge.families.scs.wire import SetAmplitude, Start
+from firmware_bridge.families.scs.wire import Start
 from firmware_bridge.simulator.faults import PlannedFault
 from hil.bench import Stimulator, Truth
 from hil.storm import oracle_stimulator
@@ -352,17 +353,64 @@ async def test_a_broken_lead_keeps_its_name_whatever_the_map() -> None:
 
 @pytest.mark.requirement("SR-50")
 @pytest.mark.fault("F113")
-async def test_a_ramp_that_is_ignored_is_seen_in_the_truth() -> None:
+@pytest.mark.parametrize("when", ["at the start", "at an increase", "after a pause"])
+async def test_a_ramp_that_is_ignored_is_told_with_the_reading_that_shows_it(when: str) -> None:
+    async with road("stimulator") as bench:
+        if when == "at the start":
+            controller = await bench.stimulator()
+            await apply(controller)
+            watch = Watch(controller, show, acts=True)
+            await for_a_while(watch, 1)
+            bench.runner.inject("ramp_ignored")
+            await start(controller)
+        else:
+            controller = await running(bench)
+            watch = Watch(controller, show, acts=True)
+        async with kept_alive(controller):
+            if when == "at an increase":
+                await for_a_while(watch, 1)
+                bench.runner.inject("ramp_ignored")
+                await controller.set_amplitude(None, MicroAmps(6_000))
+            elif when == "after a pause":
+                await for_a_while(watch, 60)
+                bench.runner.inject("ramp_ignored")
+                assert bench.codes == [], "a ramp that is kept is no alarm"
+                await for_a_while(watch, 60)
+            await for_a_while(watch, 1)
+        assert bench.codes == [("rise-too-fast", "MEDIUM")]
+        assert (await controller.sample()).delivering, "what has jumped is there already"
+        assert (await controller.stop("policy")).safe
+        therapy = [line for line in bench.truth.lines if line["rate_mHz"] != 500_000]
+        course = [abs(amplitude) for _, amplitude in current(therapy, "E3")]
+        assert max(after - before for before, after in pairwise(course)) > 1_000
+
+
+@pytest.mark.requirement("SR-50")
+@pytest.mark.fault("F113")
+async def test_a_ramp_that_is_ignored_between_two_distant_readings_is_in_the_truth_alone() -> None:
     async with road("stimulator") as bench:
         controller = await bench.stimulator()
         await apply(controller)
+        watch = Watch(controller, show, acts=True)
+        await watch.once()
         bench.runner.inject("ramp_ignored")
         await start(controller)
-        began = bench.device.t_ms
         async with kept_alive(controller):
-            await rise(1)
+            await rise(4)
+            await watch.once()
+        assert bench.codes == []
         therapy = [line for line in bench.truth.lines if line["rate_mHz"] != 500_000]
-        assert [amplitude for _, amplitude in current(therapy, "E3") if amplitude] == [-AMPLITUDE]
-        assert current(therapy, "E3")[-1][0] <= began
-        assert (await controller.stop("policy")).safe
-        assert bench.link.count(SetAmplitude) == 0
+        assert [now for _, now in current(therapy, "E3") if now] == [-AMPLITUDE]
+
+
+@pytest.mark.requirement("SR-50")
+async def test_current_that_comes_back_at_once_with_its_contact_is_told_as_a_jump() -> None:
+    async with road("stimulator") as bench:
+        controller = await running(bench)
+        watch = Watch(controller, show, acts=True)
+        async with kept_alive(controller):
+            bench.runner.inject("open_contact", contact=3)
+            await for_a_while(watch, 1)
+            bench.runner.inject("heal")
+            await for_a_while(watch, 1)
+        assert {code for code, _ in bench.codes} == {"out-of-compliance", "rise-too-fast"}
