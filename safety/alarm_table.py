@@ -341,7 +341,7 @@ _KINDS = (
         ("HIGH",),
         "SR-55",
         "the pump's battery is at its end: nothing flows, and no host can change that",
-        "The pump must be replaced. " + _GET_FLOW_BACK,
+        "Watch the person for withdrawal and give the drug another way; the pump must be replaced.",
     ),
     AlarmKind(
         "elective-replacement",

@@ -11,6 +11,8 @@ The current that really flows in an area is the largest, up to the set level, th
 voltage drives: ``I * (highest cathode share x its impedance + the same of the anodes)``. Contacts
 share it by their per cent. A contact in several areas gets their pulses one after the other; its
 line of truth shows the pulse with the largest charge, and ``pulses`` counts all of the period.
+Truth names electrodes where they really are, and adds ``net_charge_pC`` where a recharge does not
+take back what that pulse gave.
 """
 
 from collections.abc import Sequence
