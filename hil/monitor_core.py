@@ -44,6 +44,7 @@ from safety.monitor import (
     alarms_of_device,
     judge_age,
     judge_open,
+    judge_rise,
     judge_stimulator,
     verdict,
 )
@@ -328,8 +329,12 @@ class MonitorCore:
             status.slot,
             tuple(MicroAmps(value) for value in status.amplitudes),
             tuple(status.alarms),
+            Milliseconds(status.clock),
         )
-        found = judge_stimulator(self._may_flow(now_ms), reading, profile)
+        may_flow = self._may_flow(now_ms)
+        found = judge_stimulator(may_flow, reading, profile)
+        if isinstance(self.reading, StimulatorReading):
+            self._moments += judge_rise(may_flow, self.reading, reading, profile)
         self._lasting = (*found, *alarms_of_device(reading.alarms))
         self.reading, self._read_at = reading, now_ms
 

@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 SAMPLE_MS = MINUTE_MS // SAMPLES_A_MINUTE
 
+_PICO_MILLI_PER_MICRO = 1_000_000_000
+"""Of pC x mHz in a uA."""
 _CONTACT = re.compile("case|E([1-9]|1[0-6])", re.ASCII)
 
 
@@ -205,6 +207,18 @@ class Truth:
         lines = self._of(contact)
         value = abs(lines[-1]["amplitude_uA"]) if lines else 0
         return Current(value, f"the current through {contact} now")
+
+    def direct_current(self, contact: str) -> Current:
+        """The largest direct current through a contact so far, rounded up to uA.
+
+        It is what a recharge leaves behind of each pulse; of a balanced one that is nothing.
+        """
+        lines = [line for line in self._of(contact) if "net_charge_pC" in line]
+        per_second = (
+            abs(line["net_charge_pC"]) * line["pulses"] * line["rate_mHz"] for line in lines
+        )
+        value = -(-max(per_second, default=0) // _PICO_MILLI_PER_MICRO)
+        return Current(value, f"the largest direct current through {contact}")
 
     def mass(self, drug: str) -> Mass:
         """The mass of a drug that has left the catheter's tip so far."""

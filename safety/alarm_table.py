@@ -92,6 +92,14 @@ _KINDS = (
         _AFTER_TOO_MUCH + " Find out who else speaks to it.",
         stops=True,
     ),
+    AlarmKind(
+        "rise-too-fast",
+        ("MEDIUM",),
+        "SR-50",
+        "a stimulator's output rose faster than the ramp of its program allows",
+        "Ask the person; lower it or stop it. Look at leads and device before the next start.",
+        moment=True,
+    ),
     # --- evidence that contradicts itself
     AlarmKind(
         "bolus-over",
@@ -329,6 +337,27 @@ _KINDS = (
         _GET_FLOW_BACK,
     ),
     AlarmKind(
+        "end-of-service",
+        ("HIGH",),
+        "SR-55",
+        "the pump's battery is at its end: nothing flows, and no host can change that",
+        "Watch the person for withdrawal and give the drug another way; the pump must be replaced.",
+    ),
+    AlarmKind(
+        "elective-replacement",
+        ("LOW",),
+        "SR-55",
+        "the pump's battery nears its end",
+        "Plan the replacement now: at the end of the battery all flow stops at once.",
+    ),
+    AlarmKind(
+        "memory-error",
+        ("MEDIUM",),
+        "SR-55",
+        "the device's memory takes no program any more; the verified one goes on",
+        "Stopping and lowering still work; plan the replacement of the device.",
+    ),
+    AlarmKind(
         "low-reservoir",
         ("LOW",),
         "SR-55",
@@ -356,6 +385,20 @@ _KINDS = (
         "SR-55",
         "the device is in its MRI mode and gives no output",
         "Leave the field first: `neuraxis mri`.",
+    ),
+    AlarmKind(
+        "amplitude-stuck",
+        ("MEDIUM",),
+        "SR-55",
+        "the output does not follow what was set",
+        "Take the device off by hand if too much flows; do not start it again.",
+    ),
+    AlarmKind(
+        "overdischarge",
+        ("MEDIUM",),
+        "SR-55",
+        "the battery was discharged too deep and the programs are gone",
+        "Charge it, then apply the therapy file; too many of these end a battery's life.",
     ),
     AlarmKind(
         "open-contact", ("MEDIUM",), "SR-55", "a contact carries no current", "Look at the lead."

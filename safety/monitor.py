@@ -96,6 +96,40 @@ def judge_stimulator(
     return tuple(alarms)
 
 
+def judge_rise(
+    granted: Sequence[Stimulation],
+    last: StimulatorReading,
+    now: StimulatorReading,
+    profile: StimulatorProfile,
+) -> tuple[Alarm, ...]:
+    """SR-50: from reading to reading no area rises by more than its program's slope and a step.
+
+    Time is the device's own, in which its ramps run; of several programs the steepest counts.
+    Protects from a device that jumps to what is set, and from current that comes back at once when
+    a contact does. Harm: none, it stops nothing: what has jumped is there already. Longest denial:
+    none. Way out: none is needed.
+    """
+    elapsed = now.clock - last.clock
+    alarms = []
+    for number, seen in enumerate(now.amplitudes):
+        before = _of_area(last.amplitudes, number) if last.slot == now.slot else MicroAmps(0)
+        rise = seen - before - profile.amplitude_step
+        areas = [
+            (one.program.areas[number], one.program.ramp)
+            for one in granted
+            if one.program.slot == now.slot and number < len(one.program.areas)
+        ]
+        if rise <= 0 or elapsed < 0 or not areas:
+            continue
+        if all(rise * ramp > (area.amplitude or area.ceiling) * elapsed for area, ramp in areas):
+            text = (
+                f"area {number + 1} rose from {write_current(before)} to {write_current(seen)} "
+                f"within {elapsed} ms: faster than its program's ramp"
+            )
+            alarms.append(Alarm("rise-too-fast", "MEDIUM", "SR-50", text))
+    return tuple(alarms)
+
+
 def _of_area(values: Sequence[MicroAmps], number: int) -> MicroAmps:
     return values[number] if number < len(values) else MicroAmps(0)
 

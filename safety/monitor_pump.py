@@ -29,7 +29,14 @@ DAYS_LEFT: tuple[tuple[int, Priority], ...] = ((1, "HIGH"), (3, "MEDIUM"), (7, "
 """Days that a drug which must not stop still lasts, and how urgent that is [domain 4.5]."""
 _AT_REST = ("empty-program", "halted")
 """States of a pump that follows no program: nothing may flow, whoever wrote the journal."""
-_NO_FLOW = ("motor-stall", "occlusion", "pump-stopped", "reservoir-empty", "low-battery-reset")
+_NO_FLOW = (
+    "motor-stall",
+    "occlusion",
+    "pump-stopped",
+    "reservoir-empty",
+    "low-battery-reset",
+    "end-of-service",
+)
 """What a pump says itself when nothing flows; then `no-flow` would say it twice."""
 
 

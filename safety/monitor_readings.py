@@ -43,12 +43,13 @@ class PumpReading:
 
 @dataclass(frozen=True, slots=True)
 class StimulatorReading:
-    """A stimulator's status: what flows now, one amplitude for each area of a slot."""
+    """A stimulator's status at its own ``clock``: what flows in each area of a slot."""
 
     on: bool
     slot: int
     amplitudes: tuple[MicroAmps, ...]
     alarms: tuple[str, ...] = ()
+    clock: Milliseconds = _NEVER
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,13 @@ class StoredEvent(Stored):
 
 
 class FirmwareMemory(Stored):
-    """The part of non-volatile memory that every family has."""
+    """The part of non-volatile memory that every family has.
+
+    ``worn``: the cells that hold programs can be read and no longer written; all others are sound.
+    """
 
     boot: int = 0
+    worn: bool = False
     programs: list[bytes] = Field(default_factory=list)
     outcomes: dict[int, StoredOutcome] = Field(default_factory=dict)
     events: list[StoredEvent] = Field(default_factory=list)
@@ -248,6 +252,15 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
 
     # --- programs ----------------------------------------------------------------------------
 
+    def wear_out(self) -> None:
+        """From now on no program can be written: the active ones stay."""
+        self.memory.worn = True
+        self.log("memory error: no program can be written")
+
+    def _check_writable(self) -> None:
+        if self.memory.worn:
+            raise Refusal("wrong-state", "memory error: it takes no program, the old one stays")
+
     def _read(self, request: Read) -> Reply:
         self._check_slot(request.slot)
         programs = self.memory.programs
@@ -257,6 +270,7 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
 
     def _stage(self, request: Stage) -> Reply:
         self._check_slot(request.slot)
+        self._check_writable()
         try:
             self.decode(request.program)
         except MessageError as error:
@@ -270,6 +284,7 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
 
     def _commit(self, request: Commit) -> None:
         self._check_slot(request.slots - 1)
+        self._check_writable()
         self.check_idle()
         missing = [slot for slot in range(request.slots) if slot not in self._staged]
         if missing:

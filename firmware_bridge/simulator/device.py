@@ -315,5 +315,5 @@ class SimulatedDevice:
             self._memory.save(self.machine.state(self._horizon_ms))
 
 
-_AFTERWARDS = ("unplug", "stall", "reset", "battery_reset")
+_AFTERWARDS = ("unplug", "stall", "reset", "battery_reset", "overdischarge")
 """Faults that strike when a request has been carried out."""

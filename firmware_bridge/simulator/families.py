@@ -22,6 +22,7 @@ from firmware_bridge.families.itp import wire as itp_wire
 from firmware_bridge.families.itp.body import PumpBody
 from firmware_bridge.families.scs import body as scs_body
 from firmware_bridge.families.scs import firmware as scs_firmware
+from firmware_bridge.families.scs import physics as scs_physics
 from firmware_bridge.families.scs import wire as scs_wire
 from firmware_bridge.protocol.catalogue import (
     Catalogue,
@@ -128,10 +129,10 @@ class StimulatorMachine(Machine):
     """A stimulator: its output never outlives a loss of power."""
 
     def __init__(self, setup: Setup) -> None:
-        memory, physics = scs_firmware.StimulatorMemory(), scs_body.StimulatorPhysics()
+        memory, physics = scs_firmware.StimulatorMemory(), scs_physics.StimulatorPhysics()
         self.serial, born_ms, t_ms = setup.serial or "SCS-0001", setup.wall_ms, 0
         if setup.saved is not None:
-            model = DeviceState[scs_firmware.StimulatorMemory, scs_body.StimulatorPhysics]
+            model = DeviceState[scs_firmware.StimulatorMemory, scs_physics.StimulatorPhysics]
             state = parse_state(model, setup.saved, scs_wire.FAMILY, setup.serial)
             memory, physics, self.serial = state.firmware, state.body, state.serial
             born_ms, t_ms = state.born_ms, state.horizon_ms
@@ -150,12 +151,12 @@ class StimulatorMachine(Machine):
 
     @property
     def quiet(self) -> bool:
-        """Whether the output is at zero, by a stop or because the lease has ended."""
-        return not self.body.flowing
+        """Whether the output is at zero, by a stop or the end of its lease, or never will be."""
+        return not self.body.flowing or self.body.faults.stuck
 
     def state(self, horizon_ms: int) -> str:
         """The text of the state file."""
-        state = DeviceState[scs_firmware.StimulatorMemory, scs_body.StimulatorPhysics](
+        state = DeviceState[scs_firmware.StimulatorMemory, scs_physics.StimulatorPhysics](
             family=scs_wire.FAMILY,
             serial=self.serial,
             born_ms=self.identity.born_ms,
@@ -167,22 +168,42 @@ class StimulatorMachine(Machine):
         return state.model_dump_json()
 
     def break_down(self, fault: PlannedFault) -> None:
-        """Contacts, battery, magnet and MRI mode."""
+        """Contacts, current, battery, memory, magnet and MRI mode."""
         match fault.name:
             case "open_contact":
-                self.body.break_contact(self._contact_of(fault), scs_body.OPEN_OHMS)
+                self.body.break_contact(self._contact_of(fault), scs_physics.OPEN_OHMS)
             case "short_contact":
-                self.body.break_contact(self._contact_of(fault), scs_body.SHORT_OHMS)
+                self.body.break_contact(self._contact_of(fault), scs_physics.SHORT_OHMS)
             case "battery_low":
                 self.firmware.battery_mv = scs_firmware.BATTERY_WEAK_MV
+            case "impedance_drift":
+                self._break(drifted=True)
+            case "wrong_electrode_map":
+                self._break(crossed=True)
+            case "unbalanced_recharge":
+                self._break(unbalanced=True)
+            case "amplitude_stuck":
+                self._break(stuck=True)
+            case "ramp_ignored":
+                self._break(steep=True)
+            case "overdischarge":
+                self.firmware.run_down()
+                self.restart()
             case "magnet":
                 self.firmware.meet_magnet()
             case "mri_mode":
                 self.firmware.enter_mri_mode()
+            case "memory_error":
+                self.firmware.wear_out()
             case "heal":
+                self.firmware.memory.worn = False
                 self.firmware.battery_mv = scs_firmware.BATTERY_FULL_MV
                 self.firmware.memory.mri_mode = False
                 self.body.heal()
+
+    def _break(self, **update: bool) -> None:
+        self.body.set_faults(self.body.faults.model_copy(update=update))
+        self.firmware.collect()
 
     def _contact_of(self, fault: PlannedFault) -> int:
         """The contact that a fault names, else the first that a program uses, else E1."""
@@ -277,7 +298,15 @@ class PumpMachine(Machine):
                 self.firmware.collect()
             case "press_button":
                 self.firmware.press()
+            case "battery_eri":
+                self._break(weak=True)
+            case "battery_end":
+                self._break(spent=True)
+                self.firmware.lose_power()
+            case "memory_error":
+                self.firmware.wear_out()
             case "heal":
+                self.firmware.memory.worn = False
                 self.body.set_faults(itp_physics.BodyFaults())
 
     def _break(self, **update: int) -> None:

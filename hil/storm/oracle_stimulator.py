@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from firmware_bridge.families.scs.body import TEST_RATE_MHZ
+from firmware_bridge.families.scs.physics import TEST_RATE_MHZ
 from hil.storm import stage
 from hil.storm.record import Record
 
@@ -19,6 +19,7 @@ def judge_stimulator(record: Record) -> list[str]:
     """What only a stimulator can do wrong."""
     return [
         *_ceilings(record),
+        *_balanced(record),
         *_wishes(record),
         *_lease(record),
         *_kept(record),
@@ -38,6 +39,14 @@ def _ceilings(record: Record) -> Iterator[str]:
                 f"at {line['t_ms']} ms {current} uA flowed through E{contact}, and its ceiling is "
                 f"{stage.ceiling_of(contact)} uA"
             )
+
+
+def _balanced(record: Record) -> Iterator[str]:
+    """No pulse leaves charge behind at any contact."""
+    lines: list[dict[str, Any]] = list(record.witness.lines)
+    for line in lines:
+        if net := line.get("net_charge_pC", 0):
+            yield f"at {line['t_ms']} ms {line['contact']} keeps {net} pC of each pulse"
 
 
 def _wishes(record: Record) -> Iterator[str]:

@@ -266,10 +266,19 @@ def test_too_little_is_told_from_five_minutes_on(policy: StopPolicy, priority: P
 
 
 @pytest.mark.requirement("SR-54")
-def test_what_the_device_says_of_its_stall_is_not_said_twice() -> None:
+@pytest.mark.parametrize("name", ["motor-stall", "end-of-service"])
+def test_what_the_device_says_of_its_standstill_is_not_said_twice(name: str) -> None:
     watched = vigil()
-    watched.pump.gain, watched.pump.alarms = 0, ("motor-stall",)
+    watched.pump.gain, watched.pump.alarms = 0, (name,)
     assert watched.codes() == set()
+
+
+@pytest.mark.requirement("SR-30")
+@pytest.mark.fault("F106")
+def test_what_a_pump_at_its_end_of_service_withholds_is_told_as_a_deficit_too() -> None:
+    watched = vigil(gain=0)
+    watched.pump.alarms = ("end-of-service",)
+    assert first(watched.wait(8 * HOUR, MINUTE), "deficit") is not None
 
 
 @pytest.mark.requirement("SR-30")

@@ -32,6 +32,7 @@ from safety.monitor import (
     OPEN_AFTER,
     alarms_of_device,
     judge_open,
+    judge_rise,
     judge_stimulator,
     must_stop,
     stop_depth,
@@ -102,6 +103,68 @@ def test_an_amplitude_above_the_patients_ceiling_is_over_limit_whatever_was_gran
     area_of_patient = replace(WALKING.areas[0], ceiling=MicroAmps(3_000))
     granted_in_error = flowing(replace(WALKING, areas=(area_of_patient,)))
     assert seen(granted_in_error, 3_100) == ["over-limit"]
+
+
+def rises(
+    before: int,
+    after: int,
+    elapsed: int,
+    *granted: Stimulation,
+    slot: int = 0,
+) -> list[str]:
+    """The codes of two readings, ``elapsed`` ms apart, of one area."""
+    last, now = (
+        StimulatorReading(True, at_slot, (MicroAmps(seen),), clock=Milliseconds(clock))
+        for at_slot, seen, clock in ((slot, before, 10_000), (0, after, 10_000 + elapsed))
+    )
+    return [alarm.code for alarm in judge_rise(granted or (flowing(WALKING),), last, now, SCS)]
+
+
+@pytest.mark.requirement("SR-50")
+@pytest.mark.fault("F113")
+@pytest.mark.parametrize(
+    ("before", "after", "elapsed", "told"),
+    [
+        (0, 800, 500, False),  # 4.2 mA in 3 s are 0.7 mA in 500 ms, and a step
+        (0, 801, 500, True),
+        (3_000, 3_800, 500, False),
+        (3_000, 3_801, 500, True),
+        (0, 100, 0, False),
+        (0, 101, 0, True),
+        (4_200, 0, 1, False),
+        (0, 4_200, 3_000, False),
+    ],
+)
+def test_a_rise_is_told_from_where_it_passes_the_programs_slope_by_more_than_a_step(
+    before: int, after: int, elapsed: int, told: bool
+) -> None:
+    assert rises(before, after, elapsed) == ["rise-too-fast"] * told
+
+
+@pytest.mark.requirement("SR-50")
+def test_a_rise_begins_at_zero_where_another_slot_ran_before() -> None:
+    assert rises(4_200, 801, 500, slot=1) == ["rise-too-fast"]
+    assert rises(4_200, 800, 500, slot=1) == []
+
+
+@pytest.mark.requirement("SR-50")
+def test_of_two_programs_that_may_flow_the_steeper_one_judges_a_rise() -> None:
+    steep = replace(WALKING, ramp=Milliseconds(1_000))
+    assert rises(0, 2_200, 500, flowing(WALKING), flowing(steep)) == []
+    assert rises(0, 2_201, 500, flowing(WALKING), flowing(steep)) == ["rise-too-fast"]
+
+
+@pytest.mark.requirement("SR-50")
+def test_a_program_whose_amplitude_is_zero_rises_by_the_slope_to_its_ceiling() -> None:
+    low = replace(WALKING, areas=(replace(WALKING.areas[0], amplitude=MicroAmps(0)),))
+    assert rises(0, 1_100, 500, flowing(low)) == []
+    assert rises(0, 1_101, 500, flowing(low)) == ["rise-too-fast"]
+
+
+@pytest.mark.requirement("SR-50")
+def test_a_rise_is_not_judged_by_a_clock_that_fell_or_without_a_program() -> None:
+    assert rises(0, 4_200, -1) == []
+    assert rises(0, 4_200, 1, flowing(NIGHT)) == []
 
 
 @pytest.mark.requirement("SR-54")

@@ -25,8 +25,8 @@ from device_profiles.profile_file import load_profile
 from firmware_bridge.families.firmware import EVENTS_KEPT
 from firmware_bridge.families.itp import factory as itp_factory
 from firmware_bridge.families.itp.wire import Bolus, PumpStatus
-from firmware_bridge.families.scs import body as scs_body
 from firmware_bridge.families.scs import factory as scs_factory
+from firmware_bridge.families.scs import physics as scs_physics
 from firmware_bridge.families.scs.wire import Start, WireProgram
 from firmware_bridge.protocol.blob import decode_program, digest_of, encode_program
 from firmware_bridge.protocol.frames import encode_frame
@@ -239,8 +239,8 @@ def test_a_contact_breaks_that_a_program_uses() -> None:
     bench.at(5_000)
     assert currents(bench.truth, "E3")[-2:] == [(3_000, -4_200), (4_000, 0)]
     body = bench.device.machine.firmware.body
-    assert body.ohms[3] == scs_body.OPEN_OHMS
-    assert body.ohms[4] == scs_body.SHORT_OHMS
+    assert body.ohms[3] == scs_physics.OPEN_OHMS
+    assert body.ohms[4] == scs_physics.SHORT_OHMS
 
 
 def test_a_fault_that_is_switched_on_by_hand_meets_the_next_request() -> None:
@@ -468,14 +468,14 @@ def test_the_stimulators_factory_is_that_of_its_profile() -> None:
         assert getattr(built, field) == getattr(profile, field), field
     assert (built.slots, built.areas) == (profile.programs_max, profile.areas_max)
     assert built.interphase_us == profile.interphase
-    assert profile.compliance * 1_000 == scs_body.COMPLIANCE_UV
+    assert profile.compliance * 1_000 == scs_physics.COMPLIANCE_UV
     assert profile.lease <= built.lease_max
     test = profile.impedance
     assert test.test_current <= built.test_current_max
     assert test.test_width <= built.test_width_max
     assert test.test_pulses <= built.test_pulses_max
-    assert scs_body.SHORT_OHMS < test.short_below < scs_body.NOMINAL_OHMS
-    assert scs_body.NOMINAL_OHMS < test.open_above < scs_body.METER_MAX_OHMS
+    assert scs_physics.SHORT_OHMS < test.short_below < scs_physics.NOMINAL_OHMS
+    assert scs_physics.NOMINAL_OHMS < test.open_above < scs_physics.METER_MAX_OHMS
 
 
 def test_the_pumps_factory_is_that_of_its_profile() -> None:

@@ -78,12 +78,13 @@ class PumpBody:
     @property
     def stalled(self) -> bool:
         """Whether the motor should turn and does not."""
-        return self._commanded and self.faults.stalled
+        return self._commanded and self.faults.stalled and not self.faults.spent
 
     @property
     def occluded(self) -> bool:
         """Whether the motor turns against a closed outlet."""
-        return self._commanded and self.faults.occluded and not self.faults.stalled
+        faults = self.faults
+        return self._commanded and faults.occluded and not (faults.stalled or faults.spent)
 
     @property
     def flow(self) -> int:
@@ -325,12 +326,13 @@ class PumpBody:
     @property
     def _counting(self) -> bool:
         """Whether the motor's turns count as strokes."""
-        return not self.faults.stalled and self._reservoir > 0
+        return not (self.faults.stalled or self.faults.spent) and self._reservoir > 0
 
     def _rates(self) -> tuple[int, int, int]:
         """What the motor is to turn just now, what of it leaves, and what runs out unasked."""
         faults = self.faults
-        gain = 0 if faults.stalled or faults.occluded else self._accuracy * faults.gain // PPM
+        blocked = faults.stalled or faults.occluded or faults.spent
+        gain = 0 if blocked else self._accuracy * faults.gain // PPM
         free = FREE_FLOW if faults.free_flow and not faults.occluded else 0
         return self._scheduled(), gain, free
 

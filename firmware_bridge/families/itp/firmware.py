@@ -130,7 +130,9 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         memory, now, program = self.memory, self.body.t_ms, self.program
         button = program.patient_bolus if program else None
         memory.presses = [press for press in memory.presses if press.over + DAY_MS > now]
-        if button is None or memory.state != "running" or not self.body.reservoir:
+        body = self.body
+        closed = memory.state != "running" or not body.reservoir or body.faults.spent
+        if button is None or closed:
             reason = "closed"
         elif self._is_bridging:
             reason = "bridge"
@@ -156,6 +158,12 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         self.program = None
         self.body.forget_program()
         self.log("battery reset: the program is lost")
+
+    def lose_power(self) -> None:
+        """The end of service: the motor stops for good, and a bolus ends with it."""
+        self.body.end_boluses()
+        self.collect()
+        self.log("end of service: the battery is spent, nothing flows")
 
     # --- common requests -----------------------------------------------------------------------
 
@@ -196,15 +204,18 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
 
     def _alarms(self) -> list[str]:
         program, body = self.program, self.body
-        if program is None:
-            # Only a failed battery leaves a pump that was ever filled without a program.
-            return ["low-battery-reset"] if self.memory.fills else []
+        low = program is not None and body.reservoir > 0 and body.counted <= program.low_reservoir
         alarms = {
-            "low-reservoir": body.reservoir > 0 and body.counted <= program.low_reservoir,
+            "elective-replacement": body.faults.weak and not body.faults.spent,
+            "end-of-service": body.faults.spent,
+            # Only a failed battery leaves a pump that was ever filled without a program.
+            "low-battery-reset": program is None and bool(self.memory.fills),
+            "low-reservoir": low,
+            "memory-error": self.memory.worn,
             "motor-stall": body.stalled,
             "occlusion": body.occluded,
             "pump-stopped": self.memory.state == "halted",
-            "reservoir-empty": body.reservoir == 0,
+            "reservoir-empty": program is not None and body.reservoir == 0,
         }
         return [name for name, active in alarms.items() if active]
 
@@ -220,7 +231,9 @@ class PumpFirmware(Firmware[PumpMemory, PumpBody]):
         return encode_program(record.model_copy(update={"basal": [other, *record.basal[1:]]}))
 
     def check_idle(self) -> None:
-        """A program changes only while no bolus runs."""
+        """A program changes only while no bolus runs, and never where nothing can flow again."""
+        if self.body.faults.spent:
+            raise Refusal("wrong-state", "the battery is at its end of service: nothing flows")
         if self._bolus_runs():
             raise Refusal("busy", "a bolus is under way")
 

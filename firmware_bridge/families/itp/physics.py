@@ -60,7 +60,8 @@ class BodyFaults(Stored):
     """What is broken.
 
     ``gain`` in ppm is what a stroke gives against what it should; ``clock_ahead`` in ms is how
-    far the pump's clock has jumped; ``miscount`` in nL is what its count of the reservoir adds.
+    far the pump's clock has jumped; ``miscount`` in nL is what its count of the reservoir adds;
+    ``weak`` is a battery that is due for replacement, ``spent`` one that turns no motor.
     """
 
     stalled: bool = False
@@ -69,6 +70,8 @@ class BodyFaults(Stored):
     gain: int = PPM
     clock_ahead: int = 0
     miscount: int = 0
+    weak: bool = False
+    spent: bool = False
 
 
 class PumpPhysics(Stored):

@@ -11,78 +11,39 @@ The current that really flows in an area is the largest, up to the set level, th
 voltage drives: ``I * (highest cathode share x its impedance + the same of the anodes)``. Contacts
 share it by their per cent. A contact in several areas gets their pulses one after the other; its
 line of truth shows the pulse with the largest charge, and ``pulses`` counts all of the period.
+Truth names electrodes where they really are, and adds ``net_charge_pC`` where a recharge does not
+take back what that pulse gave.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from pydantic import Field
-
-from firmware_bridge.families.body import Stored, Truth
+from firmware_bridge.families.body import Truth, TruthLine
+from firmware_bridge.families.scs.physics import (
+    CASE,
+    CASE_OHMS,
+    COMPLIANCE_UV,
+    METER_MAX_OHMS,
+    NOMINAL_OHMS,
+    SPREAD_OHMS,
+    STEP_UA,
+    TEST_RATE_MHZ,
+    UNRETURNED_PERCENT,
+    Area,
+    BodyFaults,
+    ImpedanceTest,
+    StimulatorPhysics,
+    next_step,
+)
 from firmware_bridge.families.scs.wire import WireProgram
-
-STEP_UA = 100
-FALL_STEPS_PER_S = 255
-COMPLIANCE_UV = 15_000_000
-NOMINAL_OHMS = 500
-SPREAD_OHMS = 50
-CASE_OHMS = 0
-"""The case is large: what a measurement reads of a contact holds the case's part."""
-OPEN_OHMS = 1_000_000_000
-SHORT_OHMS = 10
-METER_MAX_OHMS = 20_000
-"""An impedance measurement reads no more than this: a contact that reads it is open."""
-TEST_PULSE_MS = 2
-"""Time that one test pulse of an impedance measurement takes."""
-TEST_RATE_MHZ = 500_000
-CASE = 0
 
 BodyEvent = Literal["off", "measured"]
 Shown = tuple[int, int, int, int, int]
-"""What a contact shows: amplitude in uA, width in us, rate in mHz, pulses, intra-rate in mHz."""
+"""What an electrode shows: amplitude in uA, width in us, rate in mHz, pulses, intra-rate in mHz."""
 _NOTHING: Shown = (0, 0, 0, 0, 0)
-
-
-class StimulatorPhysics(Stored):
-    """What of the body outlives the process: the output itself does not.
-
-    ``pulse_time`` is pulses times 1,000,000; ``live`` the contacts that may carry current;
-    ``broken`` the ohms of contacts with a fault.
-    """
-
-    pulse_time: int = 0
-    live: list[int] = Field(default_factory=list)
-    broken: dict[int, int] = Field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Area:
-    """An area on its way from ``base`` uA at ``since`` ms to ``target``."""
-
-    shares: tuple[tuple[int, int], ...]
-    pulse_width: int
-    height: int
-    rise_ms: int
-    target: int = 0
-    level: int = 0
-    base: int = 0
-    since: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Test:
-    """An impedance measurement that began at ``since`` and goes from contact to contact."""
-
-    since: int
-    current: int
-    pulse_width: int
-    pulses: int
-
-    @property
-    def per_contact_ms(self) -> int:
-        return self.pulses * TEST_PULSE_MS
+_UNKNOWN: Shown = (1, 0, 0, 0, 0)
+"""No contact ever shows this: what it shows next is written, whatever it is."""
 
 
 class StimulatorBody:
@@ -106,18 +67,18 @@ class StimulatorBody:
         ]
         self.limited = False
         """Whether compliance has held an area below its level since the start."""
+        self.faults = physics.faults
         self._true_ohms = list(self.ohms)
         self._broken = dict(physics.broken)
-        for contact, ohms in self._broken.items():
-            self.ohms[contact] = ohms
+        self._find_ohms()
         self._truth = truth
         self._pulse_time = physics.pulse_time
         self._program: WireProgram | None = None
-        self._areas: list[_Area] = []
+        self._areas: list[Area] = []
         self._stopping = False
         self._paused = False
         self._cycle_since = 0
-        self._test: _Test | None = None
+        self._test: ImpedanceTest | None = None
         self._shown: dict[int, Shown] = {}
         self._events: list[tuple[int, BodyEvent]] = []
 
@@ -140,6 +101,11 @@ class StimulatorBody:
     def stopping(self) -> bool:
         """Whether the output is on its way to zero for good."""
         return self._stopping
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a level does not follow its target."""
+        return self.faults.stuck and any(area.level != area.target for area in self._areas)
 
     @property
     def testing(self) -> bool:
@@ -175,11 +141,14 @@ class StimulatorBody:
         """What must outlive the process now."""
         live: set[int] = set(self._shown)
         for area in self._areas:
-            live.update(contact for contact, _ in area.shares)
+            live.update(self._electrode(contact) for contact, _ in area.shares)
         if self._test is not None:
             live.update(range(self.contacts + 1))
         return StimulatorPhysics(
-            pulse_time=self._pulse_time, live=sorted(live), broken=self._broken
+            pulse_time=self._pulse_time,
+            live=sorted(live),
+            broken=self._broken,
+            faults=self.faults,
         )
 
     # --- what can be done ----------------------------------------------------------------------
@@ -188,7 +157,7 @@ class StimulatorBody:
         """Rises from zero to ``amplitudes``, one for each area; only when off."""
         self._program = program
         self._areas = [
-            _Area(
+            Area(
                 shares=tuple((item.contact, item.share) for item in area.electrodes),
                 pulse_width=area.pulse_width,
                 height=area.rise_height,
@@ -231,12 +200,12 @@ class StimulatorBody:
     def forget_contacts(self, live: Sequence[int]) -> None:
         """Shows the truth that contacts which may have carried current in a crash carry none."""
         for contact in live:
-            self._shown[contact] = (1, 0, 0, 0, 0)
+            self._shown[contact] = _UNKNOWN
         self._show()
 
     def measure(self, current: int, pulse_width: int, pulses: int) -> None:
         """Sends test pulses through each contact in turn, against the case; only when off."""
-        self._test = _Test(self.t_ms, current, pulse_width, pulses)
+        self._test = ImpedanceTest(self.t_ms, current, pulse_width, pulses)
         self._happen()
 
     def read_impedances(self) -> list[int]:
@@ -246,14 +215,39 @@ class StimulatorBody:
     def break_contact(self, contact: int, ohms: int) -> None:
         """Gives a contact another impedance."""
         self._broken[contact] = ohms
-        self.ohms[contact] = ohms
+        self._find_ohms()
         self._show()
 
     def heal(self) -> None:
-        """Gives every contact its own impedance back."""
+        """Mends what is broken, contact by contact and in the body."""
         self._broken.clear()
-        self.ohms = list(self._true_ohms)
-        self._show()
+        self.set_faults(BodyFaults())
+
+    def set_faults(self, faults: BodyFaults) -> None:
+        """Breaks or mends the body; levels and cycle go on from where they are."""
+        if self.faults.stuck:
+            self._cycle_since = self.t_ms
+            for area in self._areas:
+                area.base, area.since = area.level, self.t_ms
+        if faults.unbalanced != self.faults.unbalanced:
+            self._shown = dict.fromkeys(self._shown, _UNKNOWN)
+        self.faults = faults
+        self._find_ohms()
+        self._happen()
+
+    def _find_ohms(self) -> None:
+        """What each contact, by the device's name for it, has for an impedance."""
+        for contact in range(1, self.contacts + 1):
+            own = self._true_ohms[self._electrode(contact)]
+            drifted = own * 3 // 2 if self.faults.drifted else own
+            self.ohms[contact] = self._broken.get(contact, drifted)
+
+    def _electrode(self, contact: int) -> int:
+        """Where a contact of the device's really is: elsewhere if the leads are interchanged."""
+        if contact == CASE or not self.faults.crossed:
+            return contact
+        half = self.contacts // 2
+        return contact + half if contact <= half else contact - half
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -264,7 +258,7 @@ class StimulatorBody:
             return self._test.since + (done + 1) * self._test.per_contact_ms
         times = []
         if not self._paused:
-            times = [time for area in self._areas if (time := _next_step(area)) is not None]
+            times = [time for area in self._areas if (time := self._step(area)) is not None]
         if (border := self._cycle_border()) is not None:
             times.append(border)
         return min(times, default=None)
@@ -278,7 +272,7 @@ class StimulatorBody:
 
     def _cycle_border(self) -> int | None:
         program = self._program
-        if program is None or self._stopping or not program.pause:
+        if program is None or self._stopping or not program.pause or self.faults.stuck:
             return None
         return self._cycle_since + (program.pause if self._paused else program.stimulate)
 
@@ -304,12 +298,18 @@ class StimulatorBody:
                 area.level, area.base, area.since = 0, 0, self.t_ms
         if not self._paused:
             for area in self._areas:
-                while (step := _next_step(area)) is not None and step <= self.t_ms:
+                while (step := self._step(area)) is not None and step <= self.t_ms:
                     area.level += STEP_UA if area.level < area.target else -STEP_UA
         if self._stopping and (self._paused or not any(area.level for area in self._areas)):
             self._switch_off()
             self._events.append((self.t_ms, "off"))
         self._show()
+
+    def _step(self, area: Area) -> int | None:
+        """When an area's level changes next."""
+        if area.level == area.target or self.faults.stuck:
+            return None
+        return area.since if self.faults.steep else next_step(area)
 
     def _switch_off(self) -> None:
         self._program = None
@@ -318,12 +318,12 @@ class StimulatorBody:
 
     # --- current -------------------------------------------------------------------------------
 
-    def _real(self, area: _Area) -> int:
+    def _real(self, area: Area) -> int:
         cathode = max((-share * self.ohms[c] for c, share in area.shares if share < 0), default=0)
         anode = max((share * self.ohms[c] for c, share in area.shares if share > 0), default=0)
         return min(area.level, COMPLIANCE_UV * 100 // max(1, cathode + anode))
 
-    def _flows(self, area: _Area) -> bool:
+    def _flows(self, area: Area) -> bool:
         return self._real(area) > 0
 
     def _show(self) -> None:
@@ -333,18 +333,26 @@ class StimulatorBody:
             shown = now.get(contact, _NOTHING)
             if shown != self._shown.get(contact, _NOTHING):
                 amplitude, width, rate, pulses, intra_rate = shown
-                self._truth.write(
-                    {
-                        "t_ms": self.t_ms,
-                        "contact": "case" if contact == CASE else f"E{contact}",
-                        "amplitude_uA": amplitude,
-                        "pulse_width_us": width,
-                        "rate_mHz": rate,
-                        "pulses": pulses,
-                        "intra_rate_mHz": intra_rate,
-                    }
-                )
+                line: TruthLine = {
+                    "t_ms": self.t_ms,
+                    "contact": "case" if contact == CASE else f"E{contact}",
+                    "amplitude_uA": amplitude,
+                    "pulse_width_us": width,
+                    "rate_mHz": rate,
+                    "pulses": pulses,
+                    "intra_rate_mHz": intra_rate,
+                }
+                if net := self._unreturned(amplitude, width):
+                    line["net_charge_pC"] = net
+                self._truth.write(line)
         self._shown = now
+
+    def _unreturned(self, amplitude: int, width: int) -> int:
+        """pC that each pulse leaves behind at an electrode, signed as its first phase."""
+        if not self.faults.unbalanced:
+            return 0
+        left = abs(amplitude) * width * UNRETURNED_PERCENT // 100
+        return left if amplitude > 0 else -left
 
     def _area_currents(self) -> dict[int, Shown]:
         currents: dict[int, Shown] = {}
@@ -354,7 +362,8 @@ class StimulatorBody:
         for area in self._areas:
             real = self._real(area)
             self.limited |= real < area.level
-            for contact, share in area.shares:
+            for name, share in area.shares:
+                contact = self._electrode(name)
                 size = real * abs(share) // 100
                 if not size:
                     continue
@@ -378,15 +387,4 @@ class StimulatorBody:
         if not real:
             return {}
         shape = (test.pulse_width, TEST_RATE_MHZ, 1, 0)
-        return {contact: (-real, *shape), CASE: (real, *shape)}
-
-
-def _next_step(area: _Area) -> int | None:
-    """When an area's level changes next."""
-    if area.level == area.target:
-        return None
-    if area.level > area.target:
-        steps = (area.base - area.level) // STEP_UA
-        return area.since + steps * 1_000 // FALL_STEPS_PER_S
-    steps = (area.level - area.base) // STEP_UA + 1
-    return area.since - (-steps * STEP_UA * area.rise_ms // area.height)
+        return {self._electrode(contact): (-real, *shape), CASE: (real, *shape)}

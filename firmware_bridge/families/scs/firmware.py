@@ -28,7 +28,8 @@ from firmware_bridge.families.firmware import (
     StoredOutcome,
 )
 from firmware_bridge.families.scs import factory, wire
-from firmware_bridge.families.scs.body import METER_MAX_OHMS, StimulatorBody
+from firmware_bridge.families.scs.body import StimulatorBody
+from firmware_bridge.families.scs.physics import METER_MAX_OHMS
 from firmware_bridge.protocol.blob import decode_program, digest_of, encode_program
 from firmware_bridge.protocol.catalogue import (
     Envelope,
@@ -50,6 +51,7 @@ class StimulatorMemory(FirmwareMemory):
     """What a stimulator still knows after a reset."""
 
     mri_mode: bool = False
+    overdischarged: bool = False
 
 
 class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
@@ -118,6 +120,12 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
         self.memory.mri_mode = True
         self._fall_to_zero("MRI mode, output falls to zero")
 
+    def run_down(self) -> None:
+        """The battery was discharged too deep: what it kept is gone, and so are the programs."""
+        self.memory.programs = []
+        self.memory.overdischarged = True
+        self.log("overdischarge: the programs are lost")
+
     def _fall_to_zero(self, why: str) -> None:
         if self._measuring:
             self.settle(self._measuring, "interrupted")
@@ -148,12 +156,15 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
     def _alarms(self) -> list[str]:
         ohms = self._measured[1]
         alarms = {
+            "amplitude-stuck": self.body.stuck,
             "battery-low": self._battery_low,
             "lease-ended": self._lease_lost,
             "magnet": self._magnet_met,
+            "memory-error": self.memory.worn,
             "mri-mode": self.memory.mri_mode,
             "open-contact": any(reading >= METER_MAX_OHMS for reading in ohms),
             "out-of-compliance": self.body.limited,
+            "overdischarge": self.memory.overdischarged,
             "short-contact": any(reading < SHORT_BELOW_OHMS for reading in ohms),
         }
         return [name for name, active in alarms.items() if active]
@@ -186,7 +197,8 @@ class StimulatorFirmware(Firmware[StimulatorMemory, StimulatorBody]):
             factory.check_program(self.decode(program))
 
     def programs_replaced(self) -> None:
-        """Nothing else depends on the programs while the output is off."""
+        """Nothing but the alarm of an overdischarge depends on the programs while off."""
+        self.memory.overdischarged = False
 
     # --- the family's requests -----------------------------------------------------------------
 
