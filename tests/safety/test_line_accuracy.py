@@ -20,6 +20,7 @@ from safety.alarms import Alarm
 from safety.commands import Override, Prime, ProgramPump, PumpEvidence
 from safety.doubt import Reservation
 from safety.events import Counted, Intended, Raised, Rejected, Unverified
+from safety.explain import windows_of
 from safety.limits import pump_limits
 from safety.outputs import DrugInPump, PrimeOutput
 from safety.review import review_infusion
@@ -217,6 +218,16 @@ def test_what_a_prime_pushes_out_fits_every_window(
         assert f"{finding.value} of morphine have gone into the line since" in finding.message
         assert finding.value in ("300.01 mcg", "0.30001 mg")  # in the unit of the limit
         assert f"of earlier boluses the limit of {window} is" in finding.message
+
+
+@pytest.mark.requirement("SR-13")
+def test_the_account_of_a_granted_prime_asks_for_what_it_pushes_out() -> None:
+    story = running(unprimed())
+    before = story.state
+    answer = story.ask(prime(26_200))
+    assert isinstance(answer, Intended)
+    asked = {account.asked for account in windows_of(before, answer)}
+    assert asked == {answer.stray * 10**7}, "morphine of 10 mg/mL: 10^7 fg in each nL"
 
 
 @pytest.mark.requirement("SR-13")
