@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from .machine import (
     HOST_SEEN_FROM_INSIDE,
     PATHS,
+    WRITABLE_INSIDE,
     Kernel,
     Missing,
     check_tools,
@@ -27,6 +28,8 @@ from .outside import ROOT, STALL, Broken, Child, Exported, simulator, steps_of
 
 CACHE = ROOT / ".usb-kernel"
 LOG = CACHE / "console.log"
+CONFIG = CACHE / "config"
+"""The keys of the two devices: their simulators make them here, and inside they are read."""
 LIMIT_S = 600.0
 
 
@@ -34,8 +37,10 @@ def inside_command(devices: list[Exported]) -> str:
     """The command line that the machine runs."""
     environment = {
         "PATH": PATHS,
-        "HOME": "/tmp",
-        "XDG_STATE_HOME": "/tmp/state",
+        "HOME": WRITABLE_INSIDE,
+        "TMPDIR": WRITABLE_INSIDE,
+        "XDG_STATE_HOME": f"{WRITABLE_INSIDE}/state",
+        "XDG_CONFIG_HOME": str(CONFIG),
         "PYTHONPATH": str(ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
         "COLUMNS": "300",
@@ -112,4 +117,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     os.environ.setdefault("PYTHONPATH", str(ROOT))
+    os.environ["XDG_CONFIG_HOME"] = str(CONFIG)
     sys.exit(main())

@@ -24,6 +24,8 @@ MODULES = """
 """
 """In the order in which they must be loaded."""
 HOST_SEEN_FROM_INSIDE = "10.0.2.2"
+WRITABLE_INSIDE = "/run"
+"""All else is this machine's root, read only: a checkout may lie anywhere in it."""
 PATHS = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 INIT = """\
@@ -38,7 +40,6 @@ for module in {modules}; do /busybox insmod /modules/$module.ko || echo "no modu
 /busybox mount -t proc proc /root/proc
 /busybox mount -t sysfs sys /root/sys
 /busybox mount -t devtmpfs dev /root/dev
-/busybox mount -t tmpfs tmp /root/tmp
 /busybox mount -t tmpfs run /root/run
 /busybox chroot /root {command}
 echo "init: the job ended with $?"
