@@ -231,7 +231,8 @@ class Controller(KnownDevice, Generic[P, C]):
             await self.note_stop(depth, why_unconfirmed(error))
             alone = f" {self.by_itself}" if isinstance(error.__cause__, LinkError) else ""
             raise Uncertain(f"{error}{alone}") from error
-        await self._take_in(sample, asked_for=True)
+        was_on = self.state.running is not None
+        await self._take_in(sample, was_on=was_on, asked_for=True)
         await self.note_stop(depth)
         return sample
 

@@ -286,20 +286,24 @@ class KnownDevice(ABC):
     async def sample(self) -> Sample:
         """The device's state now; an output that it shows to be off counts as off.
 
-        A device that has restarted since is met anew, so that what it cut short is known.
+        A device that has restarted since is met anew, so that what it cut short is known. What
+        was started after the question is not ended by its answer: that may have been on its way
+        while the start overtook it.
         """
+        running = self.state.running if self._gate is not None else None
         sample = await self._look()
         if self._gate is not None:
-            await self._take_in(sample, asked_for=False)
+            was_on = running is not None and self.state.running is running
+            await self._take_in(sample, was_on=was_on, asked_for=False)
         return sample
 
-    async def _take_in(self, sample: Sample, *, asked_for: bool) -> None:
+    async def _take_in(self, sample: Sample, *, was_on: bool, asked_for: bool) -> None:
         """Takes down what counts as on and is off, with why, as far as the device tells.
 
-        ``asked_for``: a stop has just been confirmed, so it counts as the end unless the device
-        says that it had ended before.
+        ``was_on``: what counts as on did so when the device was asked. ``asked_for``: a stop has
+        just been confirmed, so it counts as the end unless the device says it had ended before.
         """
-        ended = self.state.running is not None and not sample.delivering
+        ended = was_on and not sample.delivering
         if ended:
             await self._notice(sample)
         if sample.boot != self.state.boot:

@@ -128,7 +128,8 @@ class MonitorCore:
         self.granted = Granted(self.granted.identity)
 
     def hear(self, event: Event, now_ms: Milliseconds) -> None:
-        """Takes in a new entry."""
+        """Takes in a new entry; what was granted until this moment may still be falling."""
+        self._note_granted(now_ms)
         self._take(event, self._at(now_ms), now_ms)
 
     def _take(self, event: Event, heard: Milliseconds, now_ms: Milliseconds) -> None:
@@ -340,11 +341,14 @@ class MonitorCore:
 
     def _may_flow(self, now_ms: Milliseconds) -> tuple[Stimulation, ...]:
         """What is granted now, and what was until a moment ago and still falls."""
-        for stimulation in self.granted.stimulations:
-            self._granted_until[stimulation] = now_ms
+        self._note_granted(now_ms)
         border = now_ms - FALL_TIME
         self._granted_until = {s: at for s, at in self._granted_until.items() if at >= border}
         return tuple(self._granted_until)
+
+    def _note_granted(self, now_ms: Milliseconds) -> None:
+        for stimulation in self.granted.stimulations:
+            self._granted_until[stimulation] = now_ms
 
     # --- the judgement -----------------------------------------------------------------------
 

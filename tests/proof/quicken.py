@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from hil.storm.quick import by_identity
 from safety import judgement, kernel, rules_windows
 from safety.limits import pump_limits
 from safety.review import review_infusion
@@ -24,17 +25,3 @@ def quicken(set_attribute: SetAttr = setattr) -> None:
     set_attribute(judgement, "review_infusion", by_identity(review_infusion))
     for name in ("write_mass", "write_duration"):
         set_attribute(rules_windows, name, lru_cache(4_096)(getattr(rules_windows, name)))
-
-
-def by_identity(pure: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with its answers kept by which very objects it was handed."""
-    kept: dict[tuple[Any, ...], tuple[Any, Any]] = {}
-
-    def remembered(*arguments: Any, **named: Any) -> Any:
-        key = (*map(id, arguments), *named.items())
-        if key not in kept:
-            # The arguments are kept too, so that none of their identities is used again.
-            kept[key] = pure(*arguments, **named), arguments
-        return kept[key][0]
-
-    return remembered

@@ -215,13 +215,35 @@ def test_no_other_device_confirms_a_stop() -> None:
 
 
 @pytest.mark.real_clock
-@pytest.mark.xfail(
-    reason="the monitor stops a stimulator that gives what it should: 7 of 6,000 seeds do so",
-    strict=True,
-)
 @pytest.mark.parametrize("name", ["start-that-a-status-overtook", "lowering-that-is-repeated"])
 def test_the_monitor_stops_no_stimulator_that_gives_what_was_asked_for(name: str) -> None:
     assert run_plan(read_plan(KNOWN / f"monitor-stops-a-{name}.yaml")).wrong == ()
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            "raise-and-lowering-cross",
+            marks=pytest.mark.xfail(
+                reason="a raise that leaves while a lowering is under way is the device's last "
+                "word and not the journal's: the monitor then stops what the device gives",
+                strict=True,
+            ),
+        ),
+        pytest.param(
+            "monitor-begins-in-a-fall",
+            marks=pytest.mark.xfail(
+                reason="a monitor that begins knows of no grant before the newest one, and stops "
+                "an output that is still falling from it",
+                strict=True,
+            ),
+        ),
+    ],
+)
+def test_a_lowering_and_its_journal_agree_with_what_the_device_gives(name: str) -> None:
+    assert run_plan(read_plan(KNOWN / f"{name}.yaml")).wrong == ()
 
 
 # --- plans ---------------------------------------------------------------------------------------
