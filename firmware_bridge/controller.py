@@ -20,6 +20,7 @@ from firmware_bridge.protocol.messages import (
     Identity,
     StopDepth,
 )
+from firmware_bridge.row import Row
 from firmware_bridge.safe_state import bring_to_safe_state, why_unconfirmed
 from firmware_bridge.session import Result, Session
 from firmware_bridge.settings import Settings
@@ -80,6 +81,8 @@ class Controller(KnownDevice, Generic[P, C]):
         self.profile: P = profile
         self.stopped = asyncio.Event()
         """Set once a person has stopped the device, from whichever terminal."""
+        self._row = Row()
+        """Whoever acts on the device stands here until what became of it is written down."""
 
     # --- plan and apply ----------------------------------------------------------------------
 
@@ -170,7 +173,7 @@ class Controller(KnownDevice, Generic[P, C]):
         epoch: int | None = None,
         proof: Callable[[], Awaitable[bool]] | None = None,
     ) -> Result:
-        """Judges, records, sends and settles one command.
+        """Judges, records, sends and settles one command, once all that stood before it is settled.
 
         ``stops`` is the session's count of lowerings when the person asked, now unless told: a
         stop or a lowering since then voids the command, and so does any change of state since the
@@ -180,25 +183,31 @@ class Controller(KnownDevice, Generic[P, C]):
         has been asked.
         """
         stops = self.session.lowerings if stops is None else stops
-        if command.kind in NEEDS_FRESH_STATE:
-            await self._notice(await self.sample())
-        ask = Ask(
-            self.now(), self._settings.new_id(), command, patient, override, self._seen, epoch
-        )
-        clearance = await self.gate.ask(ask)
-        procedure = self._driver.procedure(clearance.intent)
+        with self._row.place() as place:
+            await place.turn()
+            if command.kind in NEEDS_FRESH_STATE:
+                await self._notice(await self.sample())
+            ask = Ask(
+                self.now(), self._settings.new_id(), command, patient, override, self._seen, epoch
+            )
+            clearance = await self.gate.ask(ask)
+            procedure = self._driver.procedure(clearance.intent)
 
-        def why_void() -> str | None:
-            if self.session.lowerings != stops:
-                return "a stop or a lowering came in between (SR-32)"
-            if self.now().fast - ask.at.fast > delivery_slack(self.state):
-                return f"it waited for more than {DELIVERY_SLACK} ms after it was judged (SR-14)"
-            return None
+            def why_void() -> str | None:
+                if self.session.lowerings != stops:
+                    return "a stop or a lowering came in between (SR-32)"
+                if self.now().fast - ask.at.fast > delivery_slack(self.state):
+                    return (
+                        f"it waited for more than {DELIVERY_SLACK} ms after it was judged (SR-14)"
+                    )
+                return None
 
-        result = await self.session.execute(clearance, procedure, self._driver, why_void, live=live)
-        if result.outcome == "delivered" and proof is not None:
-            result = await self._proved(result, proof)
-        await self._record(ask.id, result)
+            result = await self.session.execute(
+                clearance, procedure, self._driver, why_void, live=live
+            )
+            if result.outcome == "delivered" and proof is not None:
+                result = await self._proved(result, proof)
+            await self._record(ask.id, result)
         if result.error is not None:
             raise result.error
         if result.outcome == "UNCERTAIN":
@@ -225,16 +234,17 @@ class Controller(KnownDevice, Generic[P, C]):
         Needs no configuration, no journal and no session. Raises Uncertain, with a HIGH alarm,
         when the safe state cannot be confirmed.
         """
-        try:
-            sample = await bring_to_safe_state(self.session, self._driver.sample, depth)
-        except Uncertain as error:
-            await self.note_stop(depth, why_unconfirmed(error))
-            alone = f" {self.by_itself}" if isinstance(error.__cause__, LinkError) else ""
-            raise Uncertain(f"{error}{alone}") from error
-        was_on = self.state.running is not None
-        await self._take_in(sample, was_on=was_on, asked_for=True)
-        await self.note_stop(depth)
-        return sample
+        with self._row.place():  # it waits for nobody; what is asked from here on waits for it
+            try:
+                sample = await bring_to_safe_state(self.session, self._driver.sample, depth)
+            except Uncertain as error:
+                await self.note_stop(depth, why_unconfirmed(error))
+                alone = f" {self.by_itself}" if isinstance(error.__cause__, LinkError) else ""
+                raise Uncertain(f"{error}{alone}") from error
+            was_on = self.state.running is not None
+            await self._take_in(sample, was_on=was_on, asked_for=True)
+            await self.note_stop(depth)
+            return sample
 
     by_itself = ""
     """What the device does by itself when its host is gone, in a sentence."""

@@ -9,7 +9,6 @@ With a device's key every frame is sealed but those that open a session, and a s
 sealed one might not be understood (`host_seal`). Without one nothing is: there is no way between.
 """
 
-import asyncio
 import secrets
 from collections.abc import Callable
 
@@ -58,7 +57,6 @@ class Session(Conversation):
         draw: Draw = secrets.token_bytes,
     ) -> None:
         super().__init__(link, catalogue, new_session, key, draw)
-        self._therapy_turn = asyncio.Lock()
         self._live: Clearance | None = None
         self._lowerings = 0
 
@@ -124,23 +122,22 @@ class Session(Conversation):
         """
         if clearance.intent_id != procedure.intent_id:
             raise ClearanceError("the procedure belongs to another intent than the clearance")
-        async with self._therapy_turn:
-            result = Result("refused", "the procedure has no step")
-            for step in procedure.steps:
-                await self._pace.turn(Turn.THERAPY)
-                if (reason := why_void()) is not None:
-                    text = f"{reason}: nothing of this step was sent"
-                    result = Result("refused", text, error=RefusedBySafety(text))
-                else:
-                    result = await self._carry_out(clearance, step, driver)
-                if result.outcome != "delivered":
-                    clearance.close()
-                    return result
-            if live and why_void() is None:
-                self._live = clearance
+        result = Result("refused", "the procedure has no step")
+        for step in procedure.steps:
+            await self._pace.turn(Turn.THERAPY)
+            if (reason := why_void()) is not None:
+                text = f"{reason}: nothing of this step was sent"
+                result = Result("refused", text, error=RefusedBySafety(text))
             else:
+                result = await self._carry_out(clearance, step, driver)
+            if result.outcome != "delivered":
                 clearance.close()
-            return result
+                return result
+        if live and why_void() is None:
+            self._live = clearance
+        else:
+            clearance.close()
+        return result
 
     async def renew(self, request: Renewal, expected: type[R]) -> R:
         """Prolongs the lease of the live output; ClearanceError when none is live."""

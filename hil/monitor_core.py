@@ -119,6 +119,9 @@ class MonitorCore:
         self._origin = max((event.at.slow for event in events), default=Milliseconds(0))
         self._trusted = trusted
         for event in events if trusted else ():
+            # As if the newest were of this moment: it is no younger, and what fell then may fall.
+            age = (self._origin - event.at.slow) // identity.speed
+            self._note_granted(Milliseconds(now_ms - age))
             self._take(event, event.at.slow, now_ms)
         self.granted = replace(self.granted, identity=identity)
 

@@ -20,7 +20,7 @@ from firmware_bridge.protocol.blob import digest_of
 from firmware_bridge.protocol.messages import AskStatus, Commit, Message, Open, ProgramRead, Stage
 from hil.journal_tail import JournalTail, needed_past
 from hil.monitor_core import EARLIER_SESSIONS, FALL_TIME, STALE_STIMULATOR, MonitorCore
-from safety.events import Connected, Event, Intended, Opened, Settled
+from safety.events import Connected, Event, Intended, Lowered, Opened, Settled
 from safety.journal_format import GENESIS, MAGIC, SCHEMA, chained, encode_event, read_chain
 from safety.outputs import BolusOutput, Output
 
@@ -278,6 +278,21 @@ def test_a_lowered_amplitude_may_be_seen_until_its_fall_must_be_over() -> None:
     assert watched.received(shows(*running.amplitudes)) == []
     watched.now += FALL_TIME + 1
     assert watched.received(shows(*running.amplitudes)) == ["over-plan"]
+
+
+@pytest.mark.requirement("SR-54")
+def test_a_monitor_that_begins_while_an_amplitude_falls_lets_it_fall() -> None:
+    running = flowing(WALKING)
+    less = tuple(MicroAmps(100) for _ in running.amplitudes)
+    lowered = Lowered(instant(FALL_TIME), less)
+    started = (intended("start-stimulation", running), settled())
+    for newest, found in ((FALL_TIME, []), (2 * FALL_TIME + 1, ["over-plan"])):
+        met = Connected(instant(newest), STIMULATOR, 1, True, ms(0), True)
+        watched = Watched(*started, lowered, met, stimulator=True, now=newest)
+        assert watched.received(shows(*running.amplitudes)) == found
+        watched = Watched(*started, lowered, met, stimulator=True, now=newest)
+        watched.now += FALL_TIME + 1
+        assert watched.received(shows(*running.amplitudes)) == ["over-plan"]
 
 
 @pytest.mark.requirement("SR-56")

@@ -183,6 +183,31 @@ class MemoryDisk:
             raise OSError(5, "Input/output error")
 
 
+class SlowDisk:
+    """A clock whose disk takes its time, as a real one does."""
+
+    def __init__(self, clock: Clock, seconds: float = 0) -> None:
+        self._clock = clock
+        self.seconds = seconds
+
+    def monotonic_ns(self) -> int:
+        return self._clock.monotonic_ns()
+
+    def with_sleep_ns(self) -> int:
+        return self._clock.with_sleep_ns()
+
+    def wall_ms(self) -> int:
+        return self._clock.wall_ms()
+
+    async def offload(self, work: Callable[[], T]) -> T:
+        result = work()
+        await rise(self.seconds)
+        return result
+
+    def later(self, work: Callable[[], None]) -> None:
+        self._clock.later(work)
+
+
 class MemoryAnchor(Anchor):
     """The anchor beside it. It is there from the first, so that a host may die at any moment."""
 

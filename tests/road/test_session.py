@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 import pytest
 from road_bench import (
+    SlowDisk,
     apply,
     bolus,
     envelopes,
@@ -566,13 +567,13 @@ def test_no_therapy_but_a_renewal_goes_by_the_road_of_renewals() -> None:
 async def test_a_therapy_that_waited_too_long_after_it_was_judged_is_not_sent() -> None:
     """The windows were judged for a bolus that begins within seconds."""
     async with road("pump") as bench:
+        bench.clock = disk = SlowDisk(bench.clock)
         controller = await bench.pump()
         await apply(controller)
-        turn = controller.session._therapy_turn
-        await turn.acquire()
+        disk.seconds = 6
         waiting = asyncio.ensure_future(failure(bolus(controller)))
-        await rise(6)
-        turn.release()
+        await rise(1)
+        disk.seconds = 0
         assert "it waited for more than 5000 ms" in str(await waiting)
         assert bench.link.count(Bolus) == 0
         assert bench.intents()[1_002] == "refused"

@@ -1,7 +1,6 @@
 """A clinician's file on its way to a stimulator and through it, witnessed by its truth."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,6 +11,7 @@ from road_bench import (
     MemoryAnchor,
     Operation,
     Road,
+    SlowDisk,
     apply,
     current,
     failure,
@@ -30,7 +30,6 @@ from road_bench import (
 
 from device_profiles.errors import DeviceFault, NeuraxisError, Refused, Uncertain
 from device_profiles.quantities import MicroAmps
-from firmware_bridge.clock import Clock, T
 from firmware_bridge.families.scs.controller import StimulatorController
 from firmware_bridge.families.scs.wire import LowerAmplitude, SetAmplitude, Start
 from firmware_bridge.protocol.messages import Commit, Message, Read, Stage, Stop
@@ -514,35 +513,11 @@ async def test_a_second_apply_while_running_goes_through_zero_first() -> None:
 # --- stop means stop -----------------------------------------------------------------------------
 
 
-class SlowDisk:
-    """A clock whose disk takes its time, as a real one does."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def monotonic_ns(self) -> int:
-        return self._clock.monotonic_ns()
-
-    def with_sleep_ns(self) -> int:
-        return self._clock.with_sleep_ns()
-
-    def wall_ms(self) -> int:
-        return self._clock.wall_ms()
-
-    async def offload(self, work: Callable[[], T]) -> T:
-        result = work()
-        await rise(0.05)
-        return result
-
-    def later(self, work: Callable[[], None]) -> None:
-        self._clock.later(work)
-
-
 @pytest.mark.requirement("SR-32")
 @pytest.mark.fault("F85")
 async def test_a_start_that_waits_for_the_disk_is_not_sent_after_a_stop() -> None:
     async with road("stimulator") as bench:
-        bench.clock = SlowDisk(bench.clock)
+        bench.clock = SlowDisk(bench.clock, 0.05)
         controller = await bench.stimulator()
         await apply(controller)
         await controller.measure()
@@ -560,7 +535,7 @@ async def test_a_start_that_waits_for_the_disk_is_not_sent_after_a_stop() -> Non
 @pytest.mark.fault("F85")
 async def test_a_raise_that_waits_for_the_disk_is_not_sent_after_a_lowering() -> None:
     async with road("stimulator") as bench:
-        bench.clock = SlowDisk(bench.clock)
+        bench.clock = SlowDisk(bench.clock, 0.05)
         controller = await on(bench)
         async with kept_alive(controller):
             await rise(3)
@@ -573,6 +548,72 @@ async def test_a_raise_that_waits_for_the_disk_is_not_sent_after_a_lowering() ->
             await rise(2)
             assert bench.link.count(SetAmplitude) == 0
             assert flowing(bench.truth.lines)["E3"] == -1_000
+
+
+@pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F85")
+async def test_a_raise_asked_while_a_lowering_is_unanswered_follows_it_everywhere() -> None:
+    lost = [PlannedFault("drop_reply", request="lower", count=count) for count in (1, 2, 3)]
+    async with road("stimulator", lost) as bench:
+        controller = await on(bench)
+        async with kept_alive(controller):
+            await rise(3)
+            falling = asyncio.ensure_future(controller.set_amplitude(None, MicroAmps(1_000)))
+            await asyncio.sleep(0)
+            await controller.set_amplitude(None, MicroAmps(3_000))
+            await falling
+            await rise(3)
+            kinds = [type(one) for one in bench.link.requests]
+            assert kinds.index(SetAmplitude) > len(kinds) - 1 - kinds[::-1].index(LowerAmplitude)
+            assert flowing(bench.truth.lines)["E3"] == -3_000
+            assert controller.state.running is not None
+            assert controller.state.running.amplitudes == (3_000,)
+
+
+@pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F85")
+async def test_a_lowering_stands_behind_a_raise_that_left_before_it() -> None:
+    lost = PlannedFault("drop_reply", request="set_amplitude", count=1)
+    async with road("stimulator", [lost]) as bench:
+        controller = await on(bench)
+        async with kept_alive(controller):
+            await rise(3)
+            written = asyncio.Event()
+
+            def note(request: Message) -> None:
+                if isinstance(request, SetAmplitude):
+                    written.set()
+
+            bench.link.after_write = note
+            raising = asyncio.ensure_future(
+                failure(controller.set_amplitude(None, MicroAmps(5_500)))
+            )
+            await written.wait()
+            await controller.set_amplitude(None, MicroAmps(1_000))
+            await raising
+            await rise(2)
+            assert flowing(bench.truth.lines)["E3"] == -1_000
+            assert controller.state.running is not None
+            assert controller.state.running.amplitudes == (1_000,)
+
+
+@pytest.mark.requirement("SR-32")
+async def test_nothing_rises_from_more_than_the_lowest_of_two_lowerings_under_way() -> None:
+    lost = [PlannedFault("drop_reply", request="lower", count=count) for count in (2, 3)]
+    async with road("stimulator", lost) as bench:
+        controller = await on(bench)
+        async with kept_alive(controller):
+            await rise(3)
+            first = asyncio.ensure_future(controller.set_amplitude(None, MicroAmps(2_000)))
+            await asyncio.sleep(0)
+            second = asyncio.ensure_future(controller.set_amplitude(None, MicroAmps(500)))
+            await first
+            assert not second.done()
+            await controller.set_amplitude(None, MicroAmps(1_500))
+            await second
+            await rise(3)
+            assert bench.link.count(SetAmplitude) == 1
+            assert flowing(bench.truth.lines)["E3"] == -1_500
 
 
 @pytest.mark.requirement("SR-32")

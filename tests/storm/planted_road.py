@@ -170,12 +170,13 @@ async def any_reply_is_proof(self: Session, clearance: Any, step: Step, driver: 
 
 # --- stops ---------------------------------------------------------------------------------------
 
-_lower = Session.lower
+_make_safe = Controller.make_safe
 
 
-async def lower_in_turn(self: Session, request: Any) -> Reply:
-    async with self._therapy_turn:
-        return await _lower(self, request)
+async def make_safe_in_turn(self: Any, depth: Any) -> Sample:
+    with self._row.place() as place:
+        await place.turn()
+    return await _make_safe(self, depth)
 
 
 async def execute_regardless(
@@ -281,7 +282,7 @@ BUSY_S = 2.5
 async def renew_when_idle(self: StimulatorController) -> None:
     """Renewals give way to therapy, and for a while after it."""
     now, busy = asyncio.get_running_loop().time(), vars(self.session).get("busy_until", 0.0)
-    if self.session._therapy_turn.locked():
+    if not self._row.is_empty:
         vars(self.session)["busy_until"] = now + BUSY_S
     elif now >= busy:
         await _renew(self)
@@ -362,7 +363,7 @@ ROAD_BUGS: Mapping[str, RoadBug] = {
         RoadBug(
             "STOP queued",
             "a stop waits for its turn behind therapy",
-            put(Session, "lower", lower_in_turn),
+            put(Controller, "make_safe", make_safe_in_turn),
         ),
         RoadBug(
             "STOP voids nothing",

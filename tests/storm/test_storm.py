@@ -223,24 +223,7 @@ def test_the_monitor_stops_no_stimulator_that_gives_what_was_asked_for(name: str
 @pytest.mark.real_clock
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(
-            "raise-and-lowering-cross",
-            marks=pytest.mark.xfail(
-                reason="a raise that leaves while a lowering is under way is the device's last "
-                "word and not the journal's: the monitor then stops what the device gives",
-                strict=True,
-            ),
-        ),
-        pytest.param(
-            "monitor-begins-in-a-fall",
-            marks=pytest.mark.xfail(
-                reason="a monitor that begins knows of no grant before the newest one, and stops "
-                "an output that is still falling from it",
-                strict=True,
-            ),
-        ),
-    ],
+    ["raise-and-lowering-cross", "monitor-begins-in-a-fall"],
 )
 def test_a_lowering_and_its_journal_agree_with_what_the_device_gives(name: str) -> None:
     assert run_plan(read_plan(KNOWN / f"{name}.yaml")).wrong == ()

@@ -158,16 +158,19 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         if any(amplitude % step for amplitude in amplitudes):
             raise Refused(f"this device sets amplitudes in steps of {write_current(step)} (SR-40)")
         self._falling_to = amplitudes
-        try:
-            reply = await self.session.lower(LowerAmplitude(list[int](amplitudes)))
-            if isinstance(reply, RefusedByDevice):
-                raise DeviceFault(
-                    f"{self.identity.serial} did not lower its amplitudes: {reply.detail}; its "
-                    f"output is {(await self.sample()).state}"
-                )
-            await self.gate.tell(Lowered(self.now(), amplitudes))
-        finally:
-            self._falling_to = None
+        with self._row.place() as place:
+            try:
+                reply = await self.session.lower(LowerAmplitude(list[int](amplitudes)))
+                if isinstance(reply, RefusedByDevice):
+                    raise DeviceFault(
+                        f"{self.identity.serial} did not lower its amplitudes: {reply.detail}; its "
+                        f"output is {(await self.sample()).state}"
+                    )
+                await place.turn()  # a raise that left before it stands before it in the journal
+                await self.gate.tell(Lowered(self.now(), amplitudes))
+            finally:
+                if self._falling_to is amplitudes:
+                    self._falling_to = None
         return Result("delivered", "the amplitudes are falling")
 
     # --- lease -------------------------------------------------------------------------------
