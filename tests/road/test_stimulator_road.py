@@ -573,7 +573,7 @@ async def test_a_raise_asked_while_a_lowering_is_unanswered_follows_it_everywher
 @pytest.mark.requirement("SR-32")
 @pytest.mark.fault("F85")
 async def test_a_lowering_stands_behind_a_raise_that_left_before_it() -> None:
-    lost = PlannedFault("drop_reply", request="set_amplitude", count=1)
+    lost = PlannedFault("drop_reply", request="amplitude", count=1)
     async with road("stimulator", [lost]) as bench:
         controller = await on(bench)
         async with kept_alive(controller):
