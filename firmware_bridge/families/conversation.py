@@ -76,6 +76,8 @@ class Conversation:
         self._line: SealedLine | None = None
         self._pending: Handshake | None = None
         self._proof = b""
+        self._lowered_at = 0
+        """The highest sequence of a stop or lowering that the open session, or none, has sent."""
 
     # --- opening -----------------------------------------------------------------------------
 
@@ -83,7 +85,7 @@ class Conversation:
         """Opens an unsealed session; raises Refusal where there is a key."""
         if self._key is not None:
             raise Refusal("unsealed", "this device has a key: it opens sealed sessions only")
-        self._session = request.session
+        self._session, self._lowered_at = request.session, 0
 
     def challenge(self, request: OpenSealed, identity: Identity) -> Challenged:
         """Proves that this device holds its key; the session that is open stays open."""
@@ -111,16 +113,31 @@ class Conversation:
         ):
             raise Refusal("not-proved", "this is no proof of this device's key")
         self._line, self._pending = pending.line(key, "device"), None
-        self._proof = request.proof
+        self._proof, self._lowered_at = request.proof, 0
         return True
 
     def check(self, envelope: Envelope) -> None:
         """Raises Refusal unless a request is of the open session and sealed as it must be."""
         if self._key is not None and not isinstance(envelope, SealedEnvelope):
             raise Refusal("unsealed", "this device has a key: it takes this sealed only")
-        open_one = self._session if self._line is None else self._line.session
-        if envelope.session != open_one:
+        if envelope.session != self._open_one:
             raise Refusal("wrong-session", "the request is not of the open session")
+
+    @property
+    def _open_one(self) -> int | None:
+        return self._session if self._line is None else self._line.session
+
+    # --- order -------------------------------------------------------------------------------
+
+    def lowered(self, envelope: Envelope) -> None:
+        """Takes note of a stop or a lowering: what was sent before it comes too late."""
+        if envelope.session in (0, self._open_one):
+            self._lowered_at = max(self._lowered_at, envelope.sequence)
+
+    def check_order(self, envelope: Envelope) -> None:
+        """Raises Refusal for a command that was sent before a stop or lowering, and comes after."""
+        if envelope.sequence < self._lowered_at:
+            raise Refusal("wrong-state", "a stop or lowering that was sent later overtook it")
 
     def _key_or_refusal(self) -> DeviceKey:
         if self._key is None:

@@ -30,6 +30,7 @@ from firmware_bridge.protocol.messages import (
     AskOutcome,
     AskStatus,
     Commit,
+    DeEscalation,
     Done,
     ErrorCode,
     Identify,
@@ -188,6 +189,7 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
         if isinstance(request, Reply):
             raise Refusal("bad-message", "this is a reply, not a request")
         if isinstance(request, Stop):
+            self.conversation.lowered(envelope)
             self.stop(request.depth)
             return Stopped(self.identity.serial)
         if isinstance(request, AskStatus):
@@ -205,6 +207,8 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
                 self._staged.clear()
             return Proved()
         self.conversation.check(envelope)
+        if isinstance(request, DeEscalation):
+            self.conversation.lowered(envelope)
         if isinstance(request, Read):
             return self._read(request)
         if isinstance(request, Stage):
@@ -310,6 +314,7 @@ class Firmware(ABC, Generic[MemoryT, BodyT]):
             return self.answer_again(envelope, command_id, known)
         try:
             state: OutcomeState = "executed"
+            self.conversation.check_order(envelope)
             if isinstance(request, Commit):
                 self._commit(request)
             else:

@@ -66,10 +66,11 @@ class Bench:
     def truth(self) -> list[TruthLine]:
         return self.memory_of_truth.lines
 
-    def send(self, request: Message, *, session: int | None = None) -> list[Message]:
-        """The replies that arrive at once."""
+    def send(self, request: Message, *, session: int | None = None, late: int = 0) -> list[Message]:
+        """The replies that arrive at once; ``late`` so many requests overtook this one."""
         self._sequence += 1
-        envelope = Envelope(self.session if session is None else session, self._sequence, request)
+        sequence = self._sequence - late
+        envelope = Envelope(self.session if session is None else session, sequence, request)
         frame = encode_frame(self.kind.catalogue.encode(envelope))
         return self._messages(self.device.receive(frame, self.now))
 

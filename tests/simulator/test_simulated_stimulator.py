@@ -302,6 +302,39 @@ def test_another_session_can_only_look_open_and_stop() -> None:
     assert bench.send(Stop("hold"), session=0) == [Stopped("SCS-0001")]
 
 
+@pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F37")
+@pytest.mark.parametrize("session", [None, 0])
+def test_a_start_that_a_stop_has_overtaken_stays_refused(session: int | None) -> None:
+    program = stimulation()
+    bench = Bench("stimulator").program(1, program)
+    bench.send(Stop("hold"), session=session)
+    overtaken = start(2, program, 4_200)
+    for _ in range(2):
+        (reply,) = bench.send(overtaken, late=2)
+        assert isinstance(reply, Refused)
+        assert reply.code == "wrong-state"
+        assert "overtook" in reply.detail
+    assert bench.outcome(2) == ("refused", 0)
+    assert bench.send(start(3, program, 4_200)) == [Done(3)]
+
+
+@pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F37")
+def test_a_raise_that_a_lowering_has_overtaken_is_refused_and_another_hosts_stop_means_none() -> (
+    None
+):
+    bench = running(stimulation(), 2_000)
+    bench.at(4_000)
+    assert bench.send(LowerAmplitude([1_000])) == [Lowered()]
+    (reply,) = bench.send(change(8, stimulation(), 3_000), late=2)
+    assert isinstance(reply, Refused)
+    assert bench.send(change(9, stimulation(), 3_000)) == [Done(9)]
+    bench.send(Stop("hold"), session=99)
+    bench.at(6_000)
+    assert bench.send(start(10, stimulation(), 2_000), late=2) == [Done(10)]
+
+
 def test_opening_a_session_clears_what_was_staged() -> None:
     bench = Bench("stimulator").program(1, stimulation()).open()
     blob = encode_program(stimulation())

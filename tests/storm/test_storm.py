@@ -8,10 +8,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from unittest import mock
 
 import pytest
 
 from device_profiles.errors import UsageError
+from firmware_bridge.families.conversation import Conversation
 from hil.storm.draw import draw
 from hil.storm.oracle import judge
 from hil.storm.oracle_pump import most_in
@@ -223,10 +225,20 @@ def test_the_monitor_stops_no_stimulator_that_gives_what_was_asked_for(name: str
 @pytest.mark.real_clock
 @pytest.mark.parametrize(
     "name",
-    ["raise-and-lowering-cross", "monitor-begins-in-a-fall"],
+    ["raise-and-lowering-cross", "raise-that-a-lowering-overtook", "monitor-begins-in-a-fall"],
 )
 def test_a_lowering_and_its_journal_agree_with_what_the_device_gives(name: str) -> None:
     assert run_plan(read_plan(KNOWN / f"{name}.yaml")).wrong == ()
+
+
+@pytest.mark.real_clock
+def test_a_device_that_lets_a_raise_be_overtaken_is_found() -> None:
+    def takes_any_order(self: Conversation, envelope: object) -> None:
+        return
+
+    with mock.patch.object(Conversation, "check_order", takes_any_order):
+        (wrong,) = run_plan(read_plan(KNOWN / "raise-that-a-lowering-overtook.yaml")).wrong
+    assert "over-plan" in wrong
 
 
 # --- plans ---------------------------------------------------------------------------------------
