@@ -11,6 +11,8 @@ SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 DAY_MINUTES = 1_440
 MONITORED = 0.08
 """The share of storms that have a monitor: it doubles what one costs."""
+SEALED = 0.15
+"""The share of storms on a sealed line."""
 MONITORED_POLL = 10 * MINUTE
 """How often a pump is looked at that has a monitor: it sees what is polled, and nothing else."""
 COMMANDS_A_DAY = 20
@@ -38,6 +40,7 @@ def draw(seed: int, family: Family, days: int = 1) -> Plan:
     poll = 30 * MINUTE if family == "pump" else SECOND
     error = random.choice((0, 0, random.randint(-145_000, 145_000), 145_000, -145_000))
     late_worker, monitor = random.random() < 0.3, random.random() < MONITORED
+    sealed = random.random() < SEALED
     if monitor and family == "pump":
         poll = MONITORED_POLL
     return Plan(
@@ -49,6 +52,7 @@ def draw(seed: int, family: Family, days: int = 1) -> Plan:
         error,
         late_worker,
         monitor,
+        sealed,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from firmware_bridge.clock import NS_PER_MS, VirtualClock, VirtualLoop
 from firmware_bridge.families.table import AnyController
+from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.settings import JournalPlace, Settings
 from hil.storm.disk import Files, HostAnchor, HostDisk, HostStates
 from hil.storm.weather import HostLink, Line
@@ -139,6 +140,8 @@ class Host:
         names: Callable[[int], str],
         new_id: Callable[[], int],
         heard: Callable[[Alarm], None],
+        key: DeviceKey | None,
+        draw: Callable[[int], bytes],
     ) -> None:
         self.is_alive = True
         self.controller: AnyController | None = None
@@ -158,6 +161,8 @@ class Host:
             lambda serial: place,
             lambda alarm: heard(alarm) if self.is_alive else None,
             new_id,
+            lambda serial: key,
+            draw=draw,
         )
 
     def step(self, name: str) -> bool:

@@ -9,9 +9,11 @@ from random import Random
 from device_profiles.errors import DeviceFault, NeuraxisError, Refused, Uncertain
 from firmware_bridge.clock import VirtualLoop
 from firmware_bridge.families.table import AnyController, connect
+from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.simulator.device import SimulatedDevice
 from firmware_bridge.simulator.families import MACHINES
 from hil.storm.disk import Files
+from hil.storm.ear import Ear
 from hil.storm.hosts import ASKING, Asked, Host, StormClock, Trap, says
 from hil.storm.monitor import StormMonitor
 from hil.storm.people import People, people_of
@@ -25,6 +27,8 @@ from safety.alarms import Alarm
 
 OTHER_SERIAL = "OTHER-0002"
 """The serial number of a device that a moved plug may lead to."""
+KEY = DeviceKey(bytes(range(32)))
+"""The key of a device whose line is sealed."""
 RETRIES_S = (2, 30, 300, 900)
 """How long a host, or whoever starts it, waits before it tries again."""
 CALM_S = 900
@@ -42,12 +46,21 @@ class Storm:
         self.clock = StormClock(loop, START_MS, late_worker=plan.late_worker)
         kind = MACHINES[plan.family]
         witness = Witness()
+        self._key = KEY if plan.sealed else None
+        self._draw = Random(f"nonces of {plan.seed}").randbytes
         self.device = SimulatedDevice(
-            kind, wall_ms=START_MS, truth=witness, seed=plan.seed, error_ppm=plan.error
+            kind,
+            wall_ms=START_MS,
+            truth=witness,
+            seed=plan.seed,
+            error_ppm=plan.error,
+            key_of=lambda serial: self._key,
+            draw=self._draw,
         )
         witness.watch(self.device)
         self.wire = DeviceWire(self.device, self.clock, wakes=plan.family == "stimulator")
-        self.line = Line(self.random, self._arrives, self.clock.world_ms)
+        plain = Ear(KEY).plain if plan.sealed else bytes
+        self.line = Line(self.random, self._arrives, self.clock.world_ms, plain)
         self._decoy: SimulatedDevice | None = None
         self.is_swapped = False
         self.wire.send = self.line.to_host
@@ -140,6 +153,8 @@ class Storm:
             self._name_of,
             self._new_id,
             self._heard,
+            self._key,
+            self._draw,
         )
 
     async def _take_charge(self, host: Host) -> None:
@@ -195,7 +210,9 @@ class Storm:
         if not self.is_swapped:
             self.wire.receive(data)
             return
-        self.record.at_another.append((self.clock.world_ms(), self.line.plug, data))
+        self.record.at_another.append(
+            (self.clock.world_ms(), self.line.plug, self.line.plain(data))
+        )
         if self._decoy is None:
             kind = MACHINES[self.plan.family]
             self._decoy = SimulatedDevice(kind, wall_ms=START_MS, serial=OTHER_SERIAL)

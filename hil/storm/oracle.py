@@ -15,7 +15,8 @@ from hil.storm.oracle_stimulator import judge_stimulator
 from hil.storm.record import Record
 from hil.storm.weather import kind_of
 
-IDENTIFY, OPEN, STOP = 0x01, 0x02, 0x07
+IDENTIFY, STOP = 0x01, 0x07
+OPENS = (0x02, 0x0A)
 WITH_ID = (0x05, 0x20, 0x21, 0x24, 0x40, 0x41)
 """Frames that carry out an id: commit, start, amplitude, measure, bolus, prime."""
 AT_ONCE_MS = 5
@@ -82,7 +83,7 @@ def _frames(record: Record) -> Iterator[str]:
     left: Counter[int] = Counter()
     waiting = [one for one in record.asked if one.what == "stop" and one.stood]
     newest: Asked | None = None
-    for at, from_host, data in record.line.traffic:
+    for at, from_host, data in record.line.said:
         if not from_host or len(data) < 4:
             continue
         kind = kind_of(data)
@@ -115,7 +116,7 @@ def _another(record: Record) -> Iterator[str]:
         kind = kind_of(data) if is_whole else None
         if kind == IDENTIFY:
             asked_in = place
-        elif kind == OPEN and asked_in == place:
+        elif kind in OPENS and asked_in == place:
             yield f"at {at} ms another device was asked to open a conversation"
     for own in record.another_knows:
         yield f"another device was asked what became of id {own}, or to act on it"
@@ -130,7 +131,7 @@ def _stops(record: Record) -> Iterator[str]:
     """A stop leaves at once; the device is stopped only when a person asked for it."""
     left = [
         at
-        for at, from_host, data in record.line.traffic
+        for at, from_host, data in record.line.said
         if from_host and len(data) > 3 and kind_of(data) == STOP
     ]
     asked = [one for one in record.asked if one.what in ("stop", "switch", "apply")]

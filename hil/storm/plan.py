@@ -86,7 +86,7 @@ class Act:
 class Plan:
     """One storm. ``poll`` is how often the host looks at the device, ms; ``error`` the device's
     own inaccuracy in ppm; ``late_worker``: what nobody waits for is written late; ``monitor``: the
-    monitor watches, and may stop the device."""
+    monitor watches, and may stop the device; ``sealed``: the device has a key, and its host too."""
 
     family: Family
     seed: int
@@ -96,6 +96,7 @@ class Plan:
     error: int = 0
     late_worker: bool = False
     monitor: bool = False
+    sealed: bool = False
 
     def text(self) -> str:
         """The plan as a file."""
@@ -107,13 +108,15 @@ class Plan:
             f"error: {self.error}",
             f"late_worker: {str(self.late_worker).lower()}",
             f"monitor: {str(self.monitor).lower()}",
+            f"sealed: {str(self.sealed).lower()}",
         ]
         acts = [act.text() for act in self.acts]
         return "\n".join([*head, "acts:" if acts else "acts: []", *acts]) + "\n"
 
     def drew(self) -> set[str]:
         """What is in it, in words for a table."""
-        return {_word(act) for act in self.acts}
+        about = {"a sealed line": self.sealed, "the monitor": self.monitor}
+        return {_word(act) for act in self.acts} | {what for what, is_so in about.items() if is_so}
 
 
 def _word(act: Act) -> str:
@@ -128,7 +131,7 @@ def _word(act: Act) -> str:
 
 _BIGGEST = 10**12
 _MAX_BYTES = 4 * 1024 * 1024
-_HEAD = ("storm", "seed", "minutes", "poll", "error", "late_worker", "monitor", "acts")
+_HEAD = ("storm", "seed", "minutes", "poll", "error", "late_worker", "monitor", "sealed", "acts")
 _ACT = ("at", "do", "who", "where", "amount")
 
 
@@ -167,6 +170,7 @@ def parse_plan(text: str, source: str) -> Plan:
         head.number("error", -145_000, 145_000, 0),
         head.flag("late_worker"),
         head.flag("monitor"),
+        head.flag("sealed"),
     )
 
 

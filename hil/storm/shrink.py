@@ -77,6 +77,8 @@ def _calmer(plan: Plan) -> Iterator[Plan]:
         yield replace(plan, late_worker=False)
     if plan.monitor:
         yield replace(plan, monitor=False)
+    if plan.sealed:
+        yield replace(plan, sealed=False)
     for place, act in enumerate(plan.acts):
         if act.do in ("kill", "cancel") and act.amount > 1:
             yield _with(plan, place, replace(act, amount=1))

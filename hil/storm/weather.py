@@ -12,12 +12,15 @@ from hil.storm.plan import WEATHERS
 
 KEPT = 48
 """How many frames of each direction the line remembers, to play them once more."""
-THERAPY = (0x11, 0x10, 0x40, 0x41)
+PLAIN = 0x84
+"""How the body of a frame begins that is not sealed."""
 _LATE_MS = (520, 700, 1_600, 2_400, 6_000, 61_000)
 
 
 def kind_of(frame: bytes) -> int:
-    """The number of the message in an intact frame, read from its first bytes."""
+    """The number of the message in an intact frame, read from its first bytes; 0: it is sealed."""
+    if frame[1] != PLAIN:
+        return 0
     return frame[2] if frame[2] < 24 else frame[3]
 
 
@@ -25,11 +28,17 @@ class Line:
     """A wire that outlives hosts: what is on its way arrives at whoever is there by then."""
 
     def __init__(
-        self, random: Random, receive: Callable[[bytes], None], now_ms: Callable[[], int]
+        self,
+        random: Random,
+        receive: Callable[[bytes], None],
+        now_ms: Callable[[], int],
+        plain: Callable[[bytes], bytes] = bytes,
     ) -> None:
         self._random = random
         self._receive = receive
         self._now_ms = now_ms
+        self.plain = plain
+        """Frames as they would have gone without a seal."""
         self.strength = dict.fromkeys(WEATHERS, 0)
         self.is_calm = True
         self.is_cut = False
@@ -39,6 +48,8 @@ class Line:
         self.end: HostLink | None = None
         self.traffic: list[tuple[int, bool, bytes]] = []
         """Every piece of bytes that has left an end: when, whether from the host, what."""
+        self.said: list[tuple[int, bool, bytes]] = []
+        """The same, in plain."""
         self.fates: dict[str, int] = dict.fromkeys(WEATHERS, 0)
         """What the weather really did, and how often."""
         self._kept: dict[bool, deque[bytes]] = {
@@ -53,7 +64,7 @@ class Line:
 
     def to_device(self, data: bytes) -> None:
         """Bytes leave the host."""
-        self.traffic.append((self._now_ms(), True, data))
+        self._leaves(data, from_host=True)
         if self.is_calm and not self.is_cut:
             self._kept[True].append(data)
             self._receive(data)
@@ -62,12 +73,17 @@ class Line:
 
     def to_host(self, data: bytes) -> None:
         """Bytes leave the device."""
-        self.traffic.append((self._now_ms(), False, data))
+        self._leaves(data, from_host=False)
         if self.is_calm and not self.is_cut:
             self._kept[False].append(data)
             asyncio.get_running_loop().call_soon(self._arrive, False, data, self.plug)
         else:
             self._through_weather(data, from_host=False)
+
+    def _leaves(self, data: bytes, *, from_host: bool) -> None:
+        now = self._now_ms()
+        self.traffic.append((now, from_host, data))
+        self.said.append((now, from_host, self.plain(data)))
 
     def flood(self, size: int) -> None:
         """Noise and old frames at both ends."""
@@ -169,7 +185,7 @@ class HostLink(Link):
             raise LinkLost(str(self._lost))
         if self._receiver is None:
             raise LinkLost("the line is not open")
-        self._asked = name = self._names(kind_of(data))
+        self._asked = name = self._names(kind_of(self._line.plain(data)))
         if self._step(f"leaves {name}"):
             self._line.to_device(data)
             self._step(f"done {name}")

@@ -37,14 +37,10 @@ from firmware_bridge.families.table import CATALOGUE, AnyController, connect
 from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.protocol.catalogue import (
     Envelope,
-    SealedEnvelope,
 )
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
-    Challenged,
-    Identity,
     Message,
-    MessageError,
     Open,
     OpenSealed,
     Prove,
@@ -52,10 +48,6 @@ from firmware_bridge.protocol.messages import (
 from firmware_bridge.protocol.seal import (
     DeviceKey,
     Handshake,
-    SealedLine,
-    SealError,
-    is_sealed,
-    sealed_parts,
 )
 from firmware_bridge.session import Result
 from firmware_bridge.settings import JournalPlace, Settings
@@ -65,6 +57,7 @@ from firmware_bridge.simulator.faults import PlannedFault
 from firmware_bridge.simulator.ports import InProcessLink
 from firmware_bridge.simulator.runner import DeviceRunner
 from firmware_bridge.simulator.truth import TruthInMemory
+from hil.storm.ear import Ear
 from safety.alarms import Alarm
 from safety.commands import Override, ProgramPump, ProgramStimulator
 from safety.events import Event, Intended, Settled, Unverified
@@ -224,47 +217,6 @@ class MemoryAnchor(Anchor):
         """It is there as long as the test is."""
 
 
-class Ear:
-    """Understands a device's line from outside, both ways, for it holds the device's key.
-
-    It follows every handshake and keeps the keys of every session it has heard being opened.
-    """
-
-    def __init__(self) -> None:
-        self._identity: Identity | None = None
-        self._asked: OpenSealed | None = None
-        self._lines: dict[int, list[SealedLine]] = {}
-
-    def read(self, body: bytes) -> Envelope | None:
-        """What a body says; ``None`` if it says nothing that can be understood."""
-        try:
-            if not is_sealed(body):
-                envelope = CATALOGUE.decode(body)
-                self._follow(envelope.message)
-                return envelope
-            session, _, _ = sealed_parts(body)
-        except (MessageError, SealError):
-            return None
-        for line in self._lines.get(session, ()):
-            try:
-                return SealedEnvelope(*CATALOGUE.decode(line.look(body)))
-            except SealError:
-                continue
-        return None
-
-    def _follow(self, message: Message) -> None:
-        match message:
-            case Identity():
-                self._identity = message
-            case OpenSealed():
-                self._asked = message
-            case Challenged() if self._asked is not None and self._identity is not None:
-                asked = self._asked
-                said = Handshake(self._identity, asked.session, asked.nonce, message.nonce)
-                lines = self._lines.setdefault(asked.session, [])
-                lines += [said.line(KEY, "host"), said.line(KEY, "device")]
-
-
 class SpyLink(Link):
     """Any link, watched: what was written to it, with doors for a test to interfere."""
 
@@ -350,7 +302,7 @@ class WatchedDevice(SimulatedDevice):
     def __init__(self, name: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(MACHINES[name], *args, **kwargs)
         self.received: list[Envelope] = []
-        self.ear = Ear()
+        self.ear = Ear(KEY)
         self._ears = FrameDecoder(), FrameDecoder()
 
     def receive(self, data: bytes, link_ms: int) -> bytes:

@@ -29,6 +29,7 @@ from hil.storm.runner import (
     run_plan,
 )
 from hil.storm.shrink import shrink
+from hil.storm.weather import kind_of
 from hil.witness import Cumulative
 
 from .hunt import ENOUGH, PLANTED, RECORD, plan_file
@@ -69,6 +70,23 @@ def test_being_quick_changes_not_one_byte(family: Family) -> None:
         plan = draw(seed, family)
         quick, slow = run_storm(plan), run_storm(plan, quick=False)
         assert digest_of(quick) == digest_of(slow)
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("family", ["pump", "stimulator"])
+def test_a_sealed_storm_has_the_same_bytes_again_and_its_oracle_understands_them(
+    family: Family,
+) -> None:
+    plan = replace(draw(20, family), sealed=True)
+    record, again = run_storm(plan), run_storm(plan)
+    assert digest_of(record) == digest_of(again)
+    therapy = {0x05, 0x20, 0x21, 0x40}
+    went = {kind_of(data) for _, from_host, data in record.line.traffic if from_host}
+    said = {kind_of(data) for _, from_host, data in record.line.said if from_host}
+    assert not went & therapy
+    assert said & therapy
+    assert 0 in went
+    assert 0 not in said
 
 
 @pytest.mark.real_clock
@@ -174,6 +192,25 @@ def test_a_planted_bug_is_seen_in_its_storm_and_nothing_without_it(name: str) ->
     plan = read_plan(plan_file(bug))
     assert run_plan(plan).wrong == ()
     with planted(bug):
+        assert run_plan(plan).wrong != ()
+
+
+SEALING_DOES_NOT_HIDE = (
+    "retry with a new id",
+    "silence taken for no",
+    "telemetry taken for an ack",
+    "STOP queued",
+    "doubt refunds",
+    "lease not renewed under load",
+)
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize("name", SEALING_DOES_NOT_HIDE)
+def test_a_bug_that_no_seal_can_mend_is_seen_on_a_sealed_line_too(name: str) -> None:
+    plan = replace(read_plan(plan_file(ROAD_BUGS[name])), sealed=True)
+    assert run_plan(plan).wrong == ()
+    with planted(ROAD_BUGS[name]):
         assert run_plan(plan).wrong != ()
 
 
