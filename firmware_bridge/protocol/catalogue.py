@@ -88,7 +88,9 @@ class Catalogue:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise MessageError(f"kind {kind:#04x}, field {place}: {first['msg']}") from error
+            unprintable = first["type"] == "string_pattern_mismatch"
+            what = "it holds what cannot be printed" if unprintable else first["msg"]
+            raise MessageError(f"kind {kind:#04x}, field {place}: {what}") from error
         return Envelope(session, sequence, decoded)
 
 

@@ -43,7 +43,13 @@ Nonce = Annotated[bytes, Field(min_length=16, max_length=16)]
 Proof = Annotated[bytes, Field(min_length=32, max_length=32)]
 Digest = Annotated[bytes, Field(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 Blob = Annotated[bytes, Field(max_length=2_048)]
-ShortText = Annotated[str, Field(max_length=64)]
+PRINTABLE = r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$"
+"""A text on the line ends up on terminals and in journals: it must not steer them."""
+ShortText = Annotated[str, Field(max_length=64, pattern=PRINTABLE)]
+AlarmCodes = Annotated[
+    list[Annotated[str, Field(max_length=40, pattern=PRINTABLE)]], Field(max_length=16)
+]
+Serial = Annotated[str, Field(min_length=1, max_length=64, pattern=PRINTABLE)]
 
 
 class MessageError(Exception):
@@ -107,7 +113,7 @@ class SaysWho(Reply):
     Whatever opens a session, settles an id or shows a state: a plug may have been moved meanwhile.
     """
 
-    serial: ShortText
+    serial: Serial
 
 
 # --- identification --------------------------------------------------------------------------
@@ -133,7 +139,7 @@ class Identity(Reply):
     protocol: U8
     family: ShortText
     model: ShortText
-    serial: ShortText
+    serial: Serial
     firmware: ShortText
     calibration: ShortText
     simulated: bool
@@ -334,7 +340,7 @@ class LoggedEvent(Reply):
     number: U32
     latest: U32
     clock: U64
-    text: Annotated[str, Field(max_length=120)]
+    text: Annotated[str, Field(max_length=120, pattern=PRINTABLE)]
 
 
 ErrorCode = Literal[
@@ -358,7 +364,7 @@ class Refused(Reply):
 
     KIND: ClassVar[int] = 0xFF
     code: ErrorCode
-    detail: Annotated[str, Field(max_length=200)]
+    detail: Annotated[str, Field(max_length=200, pattern=PRINTABLE)]
 
 
 COMMON_MESSAGES: tuple[type[Message], ...] = (

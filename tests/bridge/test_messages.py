@@ -35,6 +35,8 @@ from firmware_bridge.protocol.messages import (
 ALL = (*COMMON_MESSAGES, *scs.MESSAGES, *itp.MESSAGES)
 CATALOGUE = Catalogue((*scs.MESSAGES, *itp.MESSAGES))
 U32 = st.integers(0, 0xFFFF_FFFF)
+PRINTED = st.characters(exclude_categories=["Cc", "Cf", "Cn", "Cs", "Zl", "Zp"])
+"""Cn too: Unicode goes on, and one reader knows more of it than another."""
 
 
 def values(schema: dict[str, Any], definitions: dict[str, Any]) -> st.SearchStrategy[Any]:
@@ -59,7 +61,7 @@ def values(schema: dict[str, Any], definitions: dict[str, Any]) -> st.SearchStra
         case "string" if schema.get("format") == "binary":
             return st.binary(min_size=low, max_size=high)
         case "string":
-            return st.text(min_size=low, max_size=high)
+            return st.text(PRINTED, min_size=low, max_size=high)
         case "boolean":
             return st.booleans()
         case _:
@@ -208,3 +210,17 @@ def test_the_digest_is_the_front_of_sha_256() -> None:
     assert digest_of(b"a", b"bc") == digest_of(b"abc")
     assert digest_of(b"abc").hex() == "ba7816bf8f01cfea414140de5dae2223"
     assert len(digest_of()) == DIGEST_BYTES
+
+
+@pytest.mark.requirement("SR-24")
+@pytest.mark.parametrize("sign", ["\n", "\r", "\x1b", "\x00", "\x7f", "\x9b", "\u2028", "\u202e"])
+def test_no_text_of_a_device_can_steer_a_terminal_or_break_a_line(sign: str) -> None:
+    for kind, field in ((0x82, "serial"), (0x87, "serial")):
+        body = cbor2.dumps((kind, 1, 1, {field: f"NX{sign}1"}))
+        with pytest.raises(MessageError, match="cannot be printed"):
+            CATALOGUE.decode(body)
+    refused = {"code": "busy", "detail": f"{sign}all is well"}
+    with pytest.raises(MessageError, match="cannot be printed"):
+        CATALOGUE.decode(cbor2.dumps((0xFF, 1, 1, refused)))
+    with pytest.raises(MessageError, match="serial"):
+        CATALOGUE.decode(cbor2.dumps((0x82, 1, 1, {"serial": ""})))

@@ -6,8 +6,10 @@ from pydantic import Field
 
 from firmware_bridge.protocol.blob import ProgramRecord
 from firmware_bridge.protocol.messages import (
+    PRINTABLE,
     U32,
     U64,
+    AlarmCodes,
     CommandId,
     Message,
     SaysWho,
@@ -21,7 +23,7 @@ FAMILY = "itp"
 class WireDrug(ProgramRecord):
     """A drug in the reservoir; concentration in ng/mL."""
 
-    name: Annotated[str, Field(min_length=1, max_length=32)]
+    name: Annotated[str, Field(min_length=1, max_length=32, pattern=PRINTABLE)]
     concentration: U64
 
 
@@ -116,7 +118,7 @@ class PumpStatus(SaysWho):
     settling: U64
     patient_boluses: U32
     fill_at: U64
-    alarms: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=16)]
+    alarms: AlarmCodes
 
 
 MESSAGES: tuple[type[Message], ...] = (Bolus, Prime, PumpStatus)

@@ -6,11 +6,13 @@ from pydantic import Field
 
 from firmware_bridge.protocol.blob import ProgramRecord
 from firmware_bridge.protocol.messages import (
+    PRINTABLE,
     REPLY,
     U8,
     U16,
     U32,
     U64,
+    AlarmCodes,
     CommandId,
     DeEscalation,
     Digest,
@@ -51,7 +53,7 @@ class WireArea(ProgramRecord):
 class WireProgram(ProgramRecord):
     """One program; rates in mHz, times in ms."""
 
-    name: Annotated[str, Field(min_length=1, max_length=32)]
+    name: Annotated[str, Field(min_length=1, max_length=32, pattern=PRINTABLE)]
     waveform: Literal["tonic", "high-frequency", "burst"]
     rate: U32
     burst_pulses: Annotated[int, Field(ge=1, le=255)]
@@ -168,7 +170,7 @@ class StimulatorStatus(SaysWho):
     lease: U32
     battery: U16
     pulses: U64
-    alarms: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=16)]
+    alarms: AlarmCodes
 
 
 MESSAGES: tuple[type[Message], ...] = (
