@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 
 from device_profiles.errors import LinkLost
-from firmware_bridge.exchange import Exchange, R
+from firmware_bridge.exchange import ATTEMPTS, Exchange, R
 from firmware_bridge.host_seal import Draw, HostSeal, NotProved
 from firmware_bridge.line_words import is_forgotten
 from firmware_bridge.links.base import Link
@@ -30,8 +30,6 @@ from firmware_bridge.protocol.messages import (
     Query,
 )
 from firmware_bridge.protocol.seal import DeviceKey, SealedLine
-
-ATTEMPTS = 3
 
 
 def random_session() -> int:

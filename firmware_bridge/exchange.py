@@ -53,6 +53,8 @@ Tap = Callable[[bool, bytes], None]
 
 REPLY_TIMEOUT = Milliseconds(500)
 """How long a reply may take before it counts as lost; link time, never scaled."""
+ATTEMPTS = 3
+"""How often whatever may be repeated is asked in all."""
 FRAMES_KEPT = 8
 BYTES_SHOWN = 48
 """Of each frame in an error: the sentence goes into journals and alarms too."""
@@ -105,6 +107,8 @@ class Exchange:
         self._broken: LinkError | None = None
         self._recent: deque[tuple[str, bytes, Message | bytes | None]] = deque(maxlen=FRAMES_KEPT)
         """The last frames, and what each says, as far as that is known without any work."""
+        self._odd = (0, "")
+        """Why what came last was of no use, and how many frames had been sent by then."""
 
     @property
     def url(self) -> str:
@@ -222,7 +226,12 @@ class Exchange:
         """Takes bytes from the link; a reply that nobody waits for is counted and dropped."""
         if self._seal is None:
             self._tell_taps(data)
-        for body in self._decoder.feed(data):
+        bodies = self._decoder.feed(data)
+        if not bodies:
+            self._dropped(
+                "no frame in it is whole: a zero byte is missing, or its checksum differs"
+            )
+        for body in bodies:
             line, said = self._opened(body)
             self._recent.append(("<", body, said))
             if self._seal is not None:
@@ -236,21 +245,29 @@ class Exchange:
         for tap in self.taps:
             tap(False, data)
 
+    def _dropped(self, why: str) -> None:
+        """Takes note why something was of no use, for whoever waits in vain."""
+        self._odd = self.counts.sent, why
+
     def _opened(self, body: bytes) -> tuple[SealedLine | None, bytes | None]:
         """What a body says, and the line that sealed it; nothing, and counted, if it is no good."""
         if not is_sealed(body):
             return None, body
         if self._seal is None:
+            self._dropped("it is sealed, and this conversation is not")
             self.counts.alien += 1
             return None, None
         try:
             line = self._seal.line_of(body)
             return line, line.open(body)
-        except OtherSession:
+        except OtherSession as error:
+            self._dropped(str(error))
             self.counts.alien += 1
-        except Replayed:
+        except Replayed as error:
+            self._dropped(str(error))
             self.counts.replayed += 1
-        except SealError:
+        except SealError as error:
+            self._dropped(str(error))
             self.counts.forged += 1
         return None, None
 
@@ -259,21 +276,26 @@ class Exchange:
         counts = self.counts
         try:
             session, sequence, message = self._catalogue.decode(body)
-        except MessageError:
+        except MessageError as error:
+            self._dropped(str(error))
             counts.alien += 1
             return
         asked = self._waiting.get(sequence) or self._over.get(sequence)
         if asked is None or not isinstance(message, Reply):
+            self._dropped(f"its sequence {sequence} is of nothing that was asked lately")
             counts.alien += 1
         elif asked.line is not line and not (line is None and is_forgotten(message)):
             # What the device has forgotten it can't seal; to say so is all a forger can do here.
+            self._dropped("it is not sealed as its request was")
             counts.forged += 1
         elif session != asked.session:
+            self._dropped(f"its session {session:#x} is not its request's, {asked.session:#x}")
             counts.alien += 1
         elif asked.answered:
             counts.duplicate += 1
         elif asked.reply.done():
             asked.answered = True
+            self._dropped(f"it came later than {REPLY_TIMEOUT} ms after its request")
             counts.late += 1
         else:
             asked.answered = True
@@ -321,7 +343,10 @@ class Exchange:
         raise self._fault(unexpected(request, reply))
 
     def _silence(self, request: Message) -> DeviceSilent:
-        text = f"{self.url} {silence(request, REPLY_TIMEOUT, self.counts)}"
+        sent_by_then, why = self._odd
+        is_recent = self.counts.sent - sent_by_then < ATTEMPTS
+        words = silence(request, REPLY_TIMEOUT, self.counts, why if is_recent else "")
+        text = f"{self.url} {words}"
         return DeviceSilent(self.with_frames(text))
 
     def _fault(self, text: str) -> DeviceFault:

@@ -48,16 +48,25 @@ def unexpected(request: Message, reply: Reply) -> str:
     return f"answered {asked} with {type(reply).__name__}"
 
 
-def silence(request: Message, awaited: Milliseconds, counts: LinkCounts) -> str:
-    """No reply, though it was asked for often enough."""
+def silence(request: Message, awaited: Milliseconds, counts: LinkCounts, why: str) -> str:
+    """No reply, though it was asked for often enough.
+
+    ``why``: why what came instead was of no use; empty if nothing came.
+    """
     dropped = ""
     if counts.dropped:
         told = ", ".join(f"{number} {name}" for name, number in counts.dropped.items())
         dropped = f" Dropped since this host connected: {told}."
     if counts.forged or counts.replayed:
         dropped += " Somebody may be on the line."
+    asked = f"({type(request).__name__} was sent and {awaited} ms awaited each time)"
+    if why:
+        return (
+            f"answers, but with nothing that can be used {asked}; of what came last: {why}. Check "
+            "the baud rate and the cable; in bring-up, the frame against docs/protocol.md: "
+            f"`neuraxis capture record` shows each.{dropped}"
+        )
     return (
-        f"does not answer ({type(request).__name__} was sent and {awaited} ms awaited each time). "
-        "Check that it is powered, that the port and the baud rate are right and that no other "
-        f"program uses it.{dropped}"
+        f"does not answer {asked}. Check that it is powered, that the port and the baud rate are "
+        f"right and that no other program uses it.{dropped}"
     )

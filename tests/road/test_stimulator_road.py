@@ -31,8 +31,8 @@ from road_bench import (
 from device_profiles.errors import DeviceFault, NeuraxisError, Refused, Uncertain
 from device_profiles.quantities import MicroAmps
 from firmware_bridge.families.scs.controller import StimulatorController
-from firmware_bridge.families.scs.wire import LowerAmplitude, SetAmplitude, Start
-from firmware_bridge.protocol.messages import Commit, Message, Read, Stage, Stop
+from firmware_bridge.families.scs.wire import LowerAmplitude, Measure, SetAmplitude, Start
+from firmware_bridge.protocol.messages import AskOutcome, Commit, Message, Read, Stage, Stop
 from firmware_bridge.simulator.faults import PlannedFault
 from safety.commands import Ask, StartStimulation
 from safety.events import Connected, Intended, Lowered, Opened, Stopped
@@ -508,6 +508,36 @@ async def test_a_second_apply_while_running_goes_through_zero_first() -> None:
             assert flowing(bench.truth.lines) == {}
             assert (await controller.sample()).state == "off"
         assert bench.device.done("commit") == 2
+
+
+@pytest.mark.requirement("SR-45")
+async def test_a_measurement_that_takes_longer_than_a_reply_may_is_waited_for() -> None:
+    async with road("stimulator") as bench:
+        controller = await bench.stimulator()
+        await apply(controller)
+        long = replace(controller.profile.impedance, test_pulses=20)
+        controller.profile = replace(controller.profile, impedance=long)
+        began = bench.device.t_ms
+        ohms = await controller.measure()
+        assert bench.device.t_ms - began > 600
+        assert len(ohms) == controller.profile.contacts
+        assert bench.link.count(Measure) == 1
+        assert bench.link.count(AskOutcome) > 1
+
+
+@pytest.mark.requirement("SR-27")
+async def test_a_measurement_that_a_restart_cut_short_is_told_as_such() -> None:
+    async with road("stimulator") as bench:
+        controller = await bench.stimulator()
+        await apply(controller)
+        long = replace(controller.profile.impedance, test_pulses=20)
+        controller.profile = replace(controller.profile, impedance=long)
+        measuring = asyncio.ensure_future(failure(controller.measure()))
+        await rise(0.8)
+        bench.runner.inject("reset")
+        error = await measuring
+        assert isinstance(error, DeviceFault)
+        assert "it has restarted" in str(error)
 
 
 # --- stop means stop -----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from firmware_bridge.families.scs.wire import (
     Renew,
     Renewed,
 )
-from firmware_bridge.protocol.messages import OutcomeOf
+from firmware_bridge.protocol.messages import AskOutcome, OutcomeOf
 from firmware_bridge.protocol.messages import Refused as RefusedByDevice
 from firmware_bridge.session import Result
 from safety.commands import (
@@ -30,6 +30,9 @@ from safety.limits import PumpLimits
 from safety.outputs import ImpedancePulses, Output, Stimulation, StimulatorProgram
 
 RENEWALS_PER_LEASE = 4
+MEASURE_S, MEASURE_POLL_S = 30, 0.5
+"""How long a measurement may take, and how often the device is asked whether it is done."""
+MEASURE_POLLS = int(MEASURE_S / MEASURE_POLL_S)
 NOBODY = "none"
 """The patient of a device that holds no program of ours."""
 
@@ -109,6 +112,7 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         )
         command = MeasureImpedance(pulses, self.profile)
         result = await self.carry_out(command, self.state.patient or NOBODY, override, stops=stops)
+        await self._wait_for_measurement(result)
         found = await self.session.query(AskImpedance(), Impedances)
         if found.id != result.intent_id or len(found.ohms) != self.profile.contacts:
             raise DeviceFault(
@@ -117,6 +121,25 @@ class StimulatorController(Controller[StimulatorProfile, ProgramStimulator]):
         ohms = tuple(Ohms(value) for value in found.ohms)
         await self.gate.tell(Measured(self.now(), result.intent_id, ohms))
         return ohms
+
+    async def _wait_for_measurement(self, result: Result) -> None:
+        """A device may measure for longer than a reply is waited for: it is asked until it is done.
+
+        Raises DeviceFault when it was cut short, or takes too long.
+        """
+        state = result.count.state if result.count is not None else "executed"
+        for _ in range(MEASURE_POLLS):
+            if state != "running":
+                break
+            await asyncio.sleep(MEASURE_POLL_S)
+            asked = AskOutcome(result.intent_id)
+            state = (await self.session.query(asked, OutcomeOf)).state
+        if state != "executed":
+            what = "still measures" if state == "running" else "did not measure to the end"
+            raise DeviceFault(
+                f"{self.identity.serial} {what} ({state} after {MEASURE_S:g} s at most): look at "
+                "it, then measure again"
+            )
 
     async def switch(self, name: str, override: Override | None = None) -> Result:
         """Ramps the running program to zero, then another one up; the stimulator must be on."""
