@@ -17,9 +17,10 @@ from unittest import mock
 
 from device_profiles.notation import write_duration, write_mass
 from firmware_bridge.clock import NS_PER_S, VirtualLoop
+from firmware_bridge.families.itp import controller as pump_controller
 from firmware_bridge.families.scs import driver as stimulator_driver
 from firmware_bridge.protocol import blob
-from safety import journal_format, judgement, kernel, rules_windows
+from safety import dose, journal_format, judgement, kernel, rules_windows
 from safety.limits import pump_limits
 from safety.review import review_infusion, review_stimulation
 
@@ -51,6 +52,8 @@ _REMEMBERED: tuple[tuple[Any, str, Any], ...] = (
     (judgement, "review_stimulation", by_identity(review_stimulation)),
     (judgement, "pump_limits", _LIMITS),
     (kernel, "pump_limits", _LIMITS),
+    (pump_controller, "pump_limits", _LIMITS),
+    (dose, "largest_basal", lru_cache(KEPT)(dose.largest_basal)),
     (rules_windows, "write_mass", lru_cache(KEPT)(write_mass)),
     (rules_windows, "write_duration", lru_cache(KEPT)(write_duration)),
     (stimulator_driver, "decode_program", lru_cache(256)(blob.decode_program)),
