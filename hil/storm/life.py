@@ -78,8 +78,8 @@ class Storm:
 
     # --- the course --------------------------------------------------------------------------
 
-    async def run(self) -> Record:
-        """All acts in their order, then calm, then a last host; what it leaves."""
+    async def run(self) -> None:
+        """All acts in their order, then calm, then a last host; `record` is what it leaves."""
         asyncio.get_running_loop().set_exception_handler(self._broke_down)
         hosts = asyncio.ensure_future(self._hosts())
         for at, act in self._timeline():
@@ -100,7 +100,6 @@ class Storm:
         self.record.journal = bytes(self.files.whole)
         if self._decoy is not None:
             self.record.another_knows = tuple(self._decoy.machine.firmware.memory.outcomes)
-        return self.record
 
     def _broke_down(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         """An error that nobody caught."""

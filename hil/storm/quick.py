@@ -15,13 +15,11 @@ from heapq import heappop, heappush
 from typing import Any
 from unittest import mock
 
-from device_profiles.notation import write_duration, write_mass
 from firmware_bridge.clock import NS_PER_S, VirtualLoop
-from firmware_bridge.families.scs import driver as stimulator_driver
-from firmware_bridge.protocol import blob
-from safety import journal_format, judgement, kernel, rules_windows
+from firmware_bridge.families.itp import controller as pump_controller
+from safety import dose, journal_format, judgement, kernel
 from safety.limits import pump_limits
-from safety.review import review_infusion, review_stimulation
+from safety.review import review_infusion
 
 KEPT = 8_192
 
@@ -48,12 +46,10 @@ _REMEMBERED: tuple[tuple[Any, str, Any], ...] = (
     # Each host that takes charge reads the whole journal; the one before it had read most of it.
     (journal_format, "decode_event", lru_cache(KEPT)(journal_format.decode_event)),
     (judgement, "review_infusion", by_identity(review_infusion)),
-    (judgement, "review_stimulation", by_identity(review_stimulation)),
     (judgement, "pump_limits", _LIMITS),
     (kernel, "pump_limits", _LIMITS),
-    (rules_windows, "write_mass", lru_cache(KEPT)(write_mass)),
-    (rules_windows, "write_duration", lru_cache(KEPT)(write_duration)),
-    (stimulator_driver, "decode_program", lru_cache(256)(blob.decode_program)),
+    (pump_controller, "pump_limits", _LIMITS),
+    (dose, "largest_basal", lru_cache(KEPT)(dose.largest_basal)),
 )
 
 

@@ -50,8 +50,6 @@ class Line:
         """Every piece of bytes that has left an end: when, whether from the host, what."""
         self.said: list[tuple[int, bool, bytes]] = []
         """The same, in plain."""
-        self.fates: dict[str, int] = dict.fromkeys(WEATHERS, 0)
-        """What the weather really did, and how often."""
         self._kept: dict[bool, deque[bytes]] = {
             True: deque(maxlen=KEPT),
             False: deque(maxlen=KEPT),
@@ -111,27 +109,23 @@ class Line:
     def _through_weather(self, data: bytes, *, from_host: bool) -> None:
         if self.is_cut or self.is_unplugged:
             return
-        draw, strength, kept = self._random.randrange, self.strength, self._kept[from_host]
-        does: dict[str, bool] = {
-            kind: strength[kind] > 0 and draw(1_000) < strength[kind] for kind in WEATHERS
-        }
-        for kind, happens in does.items():
-            self.fates[kind] += happens
-        copies = [data] if not does["loss"] else []
-        if does["duplication"]:
+        draw, kept = self._random.randrange, self._kept[from_host]
+        happens = {kind for kind, most in self.strength.items() if most > 0 and draw(1_000) < most}
+        copies = [data] if "loss" not in happens else []
+        if "duplication" in happens:
             copies.append(data)
-        if does["replay"] and kept:
+        if "replay" in happens and kept:
             copies += [self._random.choice(kept) for _ in range(self._random.randint(1, 3))]
         kept.append(data)
         for copy in copies:
             delay = draw(3)
-            if does["late"]:
+            if "late" in happens:
                 delay += self._random.choice(_LATE_MS)
-            elif does["reorder"]:
+            elif "reorder" in happens:
                 delay += draw(450)
-            if does["flip"]:
+            if "flip" in happens:
                 copy = self._flipped(copy)
-            if does["split"]:
+            if "split" in happens:
                 middle = draw(len(copy))
                 self._later(delay, from_host, copy[:middle])
                 self._later(delay + draw(30), from_host, copy[middle:])

@@ -183,7 +183,8 @@ def test_a_mixture_follows_the_strictest_stop_policy(drugs: tuple[str, ...], pol
 # --- round trips ---------------------------------------------------------------------------------
 
 U32 = st.integers(0, 0xFFFF_FFFF)
-NAME = st.text(min_size=1, max_size=32)
+PRINTED = st.characters(exclude_categories=["Cc", "Cf", "Cn", "Cs", "Zl", "Zp"])
+NAME = st.text(PRINTED, min_size=1, max_size=32)
 ELECTRODE = st.builds(ElectrodeShare, st.integers(0, 32), st.integers(-100, 100).map(Percent))
 AREA = st.builds(
     AreaOutput,

@@ -81,6 +81,10 @@ class StimulatorBody:
         self._test: ImpedanceTest | None = None
         self._shown: dict[int, Shown] = {}
         self._events: list[tuple[int, BodyEvent]] = []
+        self._next: int | None = None
+        self._pulse_rate = 0
+        """All pulses that flow now, in mHz. From one event to the next nothing moves these two, so
+        they are worked out at each change."""
 
     # --- what can be seen ----------------------------------------------------------------------
 
@@ -195,7 +199,7 @@ class StimulatorBody:
         self._test = None
         self._switch_off()
         self._events.clear()
-        self._show()
+        self._changed()
 
     def forget_contacts(self, live: Sequence[int]) -> None:
         """Shows the truth that contacts which may have carried current in a crash carry none."""
@@ -216,7 +220,7 @@ class StimulatorBody:
         """Gives a contact another impedance."""
         self._broken[contact] = ohms
         self._find_ohms()
-        self._show()
+        self._changed()
 
     def heal(self) -> None:
         """Mends what is broken, contact by contact and in the body."""
@@ -253,6 +257,14 @@ class StimulatorBody:
 
     def next_event(self) -> int | None:
         """The time of the next step, border of a cycle or test contact."""
+        return self._next
+
+    def _changed(self) -> None:
+        """Works out what holds until the next event, and shows the truth."""
+        self._next, self._pulse_rate = self._find_next(), self._find_pulse_rate()
+        self._show()
+
+    def _find_next(self) -> int | None:
         if self._test is not None:
             done = (self.t_ms - self._test.since) // self._test.per_contact_ms
             return self._test.since + (done + 1) * self._test.per_contact_ms
@@ -262,6 +274,12 @@ class StimulatorBody:
         if (border := self._cycle_border()) is not None:
             times.append(border)
         return min(times, default=None)
+
+    def _find_pulse_rate(self) -> int:
+        program = self._program
+        if program is not None and any(self._flows(area) for area in self._areas):
+            return program.rate * program.burst_pulses
+        return 0 if self._test is None else TEST_RATE_MHZ
 
     def advance(self, to_ms: int) -> None:
         """Runs to ``to_ms``, from event to event."""
@@ -277,11 +295,7 @@ class StimulatorBody:
         return self._cycle_since + (program.pause if self._paused else program.stimulate)
 
     def _pass(self, to_ms: int) -> None:
-        if self._program is not None and any(self._flows(area) for area in self._areas):
-            rate = self._program.rate * self._program.burst_pulses
-            self._pulse_time += rate * (to_ms - self.t_ms)
-        elif self._test is not None:
-            self._pulse_time += TEST_RATE_MHZ * (to_ms - self.t_ms)
+        self._pulse_time += self._pulse_rate * (to_ms - self.t_ms)
         self.t_ms = to_ms
 
     def _happen(self) -> None:
@@ -303,7 +317,7 @@ class StimulatorBody:
         if self._stopping and (self._paused or not any(area.level for area in self._areas)):
             self._switch_off()
             self._events.append((self.t_ms, "off"))
-        self._show()
+        self._changed()
 
     def _step(self, area: Area) -> int | None:
         """When an area's level changes next."""
