@@ -1,12 +1,15 @@
-"""Ctrl-C and SIGTERM: the work is cancelled, its clean-up brings the device to its safe state."""
+"""Ctrl-C and SIGTERM: the work is cancelled; what a device was asked is seen to its end."""
 
 import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from hil.exit_codes import INTERRUPTED, TERMINATED
+
+T = TypeVar("T")
 
 _CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
 
@@ -20,8 +23,9 @@ def run_interruptible(
 
     ``interrupted`` hears that code when the signal comes.
 
-    ``main`` uses its ``finally`` blocks to bring the device to its safe state. What they raise is
-    raised here: it is severer than the interruption.
+    ``say`` hears a word for it, to which the command adds what it does now. ``main`` uses its
+    ``finally`` blocks to bring the device to its safe state. What they raise is raised here: it is
+    severer than the interruption.
     """
     return asyncio.run(_supervised(main, say, interrupted))
 
@@ -37,11 +41,11 @@ async def _supervised(
 
     def interrupt(number: int) -> None:
         if received:
-            say("already stopping; the device is being brought to its safe state")
+            say("already stopping")
             return
         received.append(_CODES[signal.Signals(number)])
         interrupted(received[0])
-        say("stopping: the device is being brought to its safe state")
+        say("stopping")
         task.cancel()
 
     restore = [_on_signal(loop, number, interrupt) for number in _CODES]
@@ -53,6 +57,19 @@ async def _supervised(
             undo()
     if task.cancelled():
         return received[0] if received else INTERRUPTED
+    return task.result()
+
+
+async def seen_to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` comes to, a cancellation or not.
+
+    For what a device is asked once, and answers or not within a known time: cut in the middle, a
+    person would not be told that it may have acted.
+    """
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
     return task.result()
 
 

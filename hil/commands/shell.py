@@ -107,10 +107,20 @@ def guarded(form: Format, work: Callable[[], int]) -> None:
     _end(code)
 
 
-def interruptible(form: Format, main: Main) -> None:
-    """Runs a command with the clock of its outside; a signal ends it through its own clean-up."""
+ASKED_ONCE = "what was asked of a device is seen to its end, and told"
+
+
+def interruptible(form: Format, main: Main, ending: str = ASKED_ONCE) -> None:
+    """Runs a command with the clock of its outside; a signal ends it through its own clean-up.
+
+    ``ending``: what a signal makes it do, in words.
+    """
     console = errors()
-    guarded(form, lambda: OUTSIDE.get().run(main, lambda text: console.print(Text(text))))
+
+    def say(text: str) -> None:
+        console.print(Text(f"{text}: {ending}"))
+
+    guarded(form, lambda: OUTSIDE.get().run(main, say))
 
 
 async def asks_a_person(question: str) -> bool:
