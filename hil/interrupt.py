@@ -1,17 +1,21 @@
-"""Ctrl-C and SIGTERM: the work is cancelled; what a device was asked is seen to its end."""
+"""Ctrl-C, SIGTERM, a closed terminal: the work is cancelled; what a device was asked is seen to
+its end."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from hil.exit_codes import INTERRUPTED, TERMINATED
+from hil.exit_codes import HUNG_UP, INTERRUPTED, TERMINATED
 
 T = TypeVar("T")
 
 _CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+if sys.platform != "win32":
+    _CODES[signal.SIGHUP] = HUNG_UP
 
 
 def run_interruptible(
@@ -19,7 +23,7 @@ def run_interruptible(
     say: Callable[[str], None],
     interrupted: Callable[[int], None],
 ) -> int:
-    """Runs ``main`` to its exit code; a signal cancels it once and gives 130 or 143.
+    """Runs ``main`` to its exit code; a signal cancels it once and gives its code.
 
     ``interrupted`` hears that code when the signal comes.
 
@@ -44,11 +48,13 @@ async def _supervised(
             say("already stopping")
             return
         received.append(_CODES[signal.Signals(number)])
-        interrupted(received[0])
-        say("stopping")
         task.cancel()
+        interrupted(received[0])
+        if received[0] == HUNG_UP:
+            _leave_a_closed_terminal()
+        say("stopping")
 
-    restore = [_on_signal(loop, number, interrupt) for number in _CODES]
+    restore = [_on_signal(loop, one, interrupt) for one in _CODES if not _is_nohup(one)]
     try:
         # A group, so that an outer cancellation still waits for the clean-up.
         await asyncio.wait({task})
@@ -71,6 +77,20 @@ async def seen_to_its_end(work: Coroutine[Any, Any, T]) -> T:
         with suppress(asyncio.CancelledError):
             await asyncio.wait({task})
     return task.result()
+
+
+def _is_nohup(number: signal.Signals) -> bool:
+    """Whether a run was started to outlive its terminal."""
+    return _CODES[number] == HUNG_UP and signal.getsignal(number) is signal.SIG_IGN
+
+
+def _leave_a_closed_terminal() -> None:
+    """What is said from here on fails nothing, where nobody can see it any more."""
+    for number in (1, 2):
+        try:
+            os.write(number, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def _on_signal(

@@ -1,5 +1,6 @@
 """What every command does: print, fail with the right exit code, end safely when interrupted."""
 
+import errno
 import json
 import os
 import sys
@@ -44,7 +45,17 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 class PatientConsole(Console):
-    """A console that falls silent when nobody reads on (`| head`), and ends nothing for it."""
+    """A console that falls silent when nobody reads on (`| head`, a closed terminal), and ends
+    nothing for it."""
+
+    def __exit__(self, *exception: Any) -> None:
+        """What was printed goes out here, of whatever was printed."""
+        try:
+            super().__exit__(*exception)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         """Rich would end the process here, and with it a running therapy."""
