@@ -50,10 +50,14 @@ def write_key(path: Path, key: DeviceKey) -> None:
         raise UsageError(f"{path} exists: a key never takes the place of a file") from None
     except OSError as error:
         raise UsageError(f"the key file {path} cannot be written: {error.strerror}") from None
-    with os.fdopen(number, "wb") as file:
-        file.write(key.secret.hex().encode("ascii") + b"\n")
-        file.flush()
-        os.fsync(number)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(key.secret.hex().encode("ascii") + b"\n")
+            file.flush()
+            os.fsync(number)
+    except OSError as error:
+        path.unlink(missing_ok=True)  # half a key would stand in the way of a whole one
+        raise UsageError(f"the key file {path} cannot be written: {error.strerror}") from None
 
 
 def _check_private(path: Path, status: os.stat_result) -> None:

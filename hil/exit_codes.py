@@ -17,6 +17,7 @@ REFUSED = 3
 LINK = 4
 DEVICE_FAULT = 5
 UNCERTAIN = 6
+HUNG_UP = 129
 INTERRUPTED = 130
 TERMINATED = 143
 
@@ -29,6 +30,7 @@ SEVERITY = (
     USAGE,
     TERMINATED,
     INTERRUPTED,
+    HUNG_UP,
     DONE,
 )
 """From the severest to the mildest; where several things happened, the severest is told."""

@@ -1,14 +1,21 @@
-"""Ctrl-C and SIGTERM: the work is cancelled, its clean-up brings the device to its safe state."""
+"""Ctrl-C, SIGTERM, a closed terminal: the work is cancelled; what a device was asked is seen to
+its end."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
-from hil.exit_codes import INTERRUPTED, TERMINATED
+from hil.exit_codes import HUNG_UP, INTERRUPTED, TERMINATED
+
+T = TypeVar("T")
 
 _CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+if sys.platform != "win32":
+    _CODES[signal.SIGHUP] = HUNG_UP
 
 
 def run_interruptible(
@@ -16,12 +23,13 @@ def run_interruptible(
     say: Callable[[str], None],
     interrupted: Callable[[int], None],
 ) -> int:
-    """Runs ``main`` to its exit code; a signal cancels it once and gives 130 or 143.
+    """Runs ``main`` to its exit code; a signal cancels it once and gives its code.
 
     ``interrupted`` hears that code when the signal comes.
 
-    ``main`` uses its ``finally`` blocks to bring the device to its safe state. What they raise is
-    raised here: it is severer than the interruption.
+    ``say`` hears a word for it, to which the command adds what it does now. ``main`` uses its
+    ``finally`` blocks to bring the device to its safe state. What they raise is raised here: it is
+    severer than the interruption.
     """
     return asyncio.run(_supervised(main, say, interrupted))
 
@@ -37,14 +45,16 @@ async def _supervised(
 
     def interrupt(number: int) -> None:
         if received:
-            say("already stopping; the device is being brought to its safe state")
+            say("already stopping")
             return
         received.append(_CODES[signal.Signals(number)])
-        interrupted(received[0])
-        say("stopping: the device is being brought to its safe state")
         task.cancel()
+        interrupted(received[0])
+        if received[0] == HUNG_UP:
+            _leave_a_closed_terminal()
+        say("stopping")
 
-    restore = [_on_signal(loop, number, interrupt) for number in _CODES]
+    restore = [_on_signal(loop, one, interrupt) for one in _CODES if not _is_nohup(one)]
     try:
         # A group, so that an outer cancellation still waits for the clean-up.
         await asyncio.wait({task})
@@ -54,6 +64,33 @@ async def _supervised(
     if task.cancelled():
         return received[0] if received else INTERRUPTED
     return task.result()
+
+
+async def seen_to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` comes to, a cancellation or not.
+
+    For what a device is asked once, and answers or not within a known time: cut in the middle, a
+    person would not be told that it may have acted.
+    """
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+    return task.result()
+
+
+def _is_nohup(number: signal.Signals) -> bool:
+    """Whether a run was started to outlive its terminal."""
+    return _CODES[number] == HUNG_UP and signal.getsignal(number) is signal.SIG_IGN
+
+
+def _leave_a_closed_terminal() -> None:
+    """What is said from here on fails nothing, where nobody can see it any more."""
+    for number in (1, 2):
+        try:
+            os.write(number, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def _on_signal(

@@ -15,6 +15,7 @@ import select
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from device_profiles.quantities import Milliseconds
@@ -61,7 +62,8 @@ def main() -> int:
 
 
 def _say(text: str) -> None:
-    print(f"neuraxis monitor: {text}", file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):  # a terminal that is gone must not end who has to stop
+        print(f"neuraxis monitor: {text}", file=sys.stderr, flush=True)
 
 
 class Request:

@@ -384,9 +384,11 @@ def findings_of(answer: Answer) -> tuple[Finding, ...]:
 async def ask_owner(owner: OwnerRecord, request: Request) -> Answer:
     """Asks a running owner; raises OwnerError when it is gone.
 
-    Raises Uncertain when it took the request and never said what became of it.
+    Raises Uncertain when it took the request and never said what became of it, or was not waited
+    for until it did.
     """
     sent = False
+    asks_only = isinstance(request, StatusRequest | PrimePlanRequest | AlarmsRequest)
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             reader, writer = await asyncio.open_unix_connection(owner.socket, limit=MAX_LINE)
@@ -398,9 +400,16 @@ async def ask_owner(owner: OwnerRecord, request: Request) -> Answer:
             finally:
                 writer.close()
         return Answer.model_validate_json(line)
+    except asyncio.CancelledError:
+        if not sent or asks_only:
+            raise
+        raise Uncertain(
+            f"process {owner.pid}, which owns {owner.serial}, was asked, and its answer was not "
+            "waited for; it is not known whether it was carried out: look at the device"
+        ) from None
     except (OSError, ValueError) as error:  # TimeoutError is an OSError
         what = f"process {owner.pid}, which owns {owner.serial}, does not answer: {error!r}"
-        if sent and not isinstance(request, StatusRequest | PrimePlanRequest | AlarmsRequest):
+        if sent and not asks_only:
             raise Uncertain(
                 f"{what}; it is not known whether it was carried out: look at the device"
             ) from error

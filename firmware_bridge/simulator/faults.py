@@ -170,6 +170,11 @@ def describe_faults() -> str:
     return "\n".join(["faults:", *rows])
 
 
+def faults_of(device: str) -> tuple[str, ...]:
+    """The names of all faults that a device can have."""
+    return tuple(name for name, kind in FAULTS.items() if kind.device in (None, device))
+
+
 def _fault(node: Node, source: str, device: str, requests: list[str]) -> PlannedFault:
     entry = _entry(node, source)
     line = node.start_mark.line + 1

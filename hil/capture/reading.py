@@ -31,9 +31,10 @@ class Capture:
 def read_capture(path: Path) -> Capture:
     """The capture in a file. Raises UsageError, with the line that cannot be understood."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:  # a device like /dev/zero has no size, and no end
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
             raise UsageError(f"{path} has more than {MAX_BYTES >> 20} MiB: no capture is that long")
-        data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     *whole, rest = data.split(b"\n")
@@ -62,9 +63,8 @@ def _line(path: Path, number: int, text: bytes) -> AnyLine:
             ) from None
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"{path}:{number}: this is no line of a capture: {place or 'it'}: {first['msg']}"
-        ) from None
+        what = f"{place}: {first['msg']}" if place else first["msg"]
+        raise UsageError(f"{path}:{number}: this is no line of a capture: {what}") from None
     return line
 
 

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from device_profiles.errors import (
-    DeviceSilent,
-    LinkLost,
+    LinkError,
     NeuraxisError,
     OwnerError,
     Refused,
@@ -48,6 +47,7 @@ from hil.commands.shell import (
     tell,
 )
 from hil.exit_codes import DONE, REFUSED, code_of, severest
+from hil.interrupt import seen_to_its_end
 from hil.keys import UNSEALED
 from hil.live_view import TerminalDisplay
 from hil.owner import find_owner, own, stop_without_owner
@@ -147,14 +147,16 @@ async def _answer(
     display = TerminalDisplay(errors(), as_json=False)
     if isinstance(request, StopRequest):
         try:
-            return await stop_without_owner(url, where, clock, request.depth, display.sound)
-        except (DeviceSilent, LinkLost) as error:
+            return await seen_to_its_end(
+                stop_without_owner(url, where, clock, request.depth, display.sound)
+            )
+        except LinkError as error:
             raise Uncertain(f"the stop could not be confirmed: {error}") from error
     async with own(url, where, clock, display.sound) as controller:
         if isinstance(request, StatusRequest | AlarmsRequest):
             # Nobody else watches it now: what its meters show is judged, and nothing is stopped.
             await Watch(controller, lambda _: None, acts=False).once()
-        return await serve(controller, request)
+        return await seen_to_its_end(serve(controller, request))
 
 
 def status(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from device_profiles.errors import UsageError
 from firmware_bridge.key_file import read_key, write_key
 from hil.commands.options import Format, FormatOption
 from hil.commands.shell import guarded, out, places, print_json
@@ -32,12 +33,15 @@ def new(
 
     def work() -> int:
         store = places(None).keys
-        if copy is not None and copy.exists():
-            write_key(copy, store.key_of(serial))  # refuses, before a key is made
         key = store.make(serial)
+        if copy is not None:
+            try:
+                write_key(copy, key)
+            except UsageError:
+                store.remove(serial)  # no device has it, so none is to be asked with it
+                raise
         out().print(Text(f"a new key for {serial} is in {store.path_of(serial)}"))
         if copy is not None:
-            write_key(copy, key)
             out().print(Text(f"its copy for the device is in {copy}: remove it when it is there"))
         return DONE
 

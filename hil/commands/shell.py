@@ -1,5 +1,6 @@
 """What every command does: print, fail with the right exit code, end safely when interrupted."""
 
+import errno
 import json
 import os
 import sys
@@ -44,7 +45,17 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 class PatientConsole(Console):
-    """A console that falls silent when nobody reads on (`| head`), and ends nothing for it."""
+    """A console that falls silent when nobody reads on (`| head`, a closed terminal), and ends
+    nothing for it."""
+
+    def __exit__(self, *exception: Any) -> None:
+        """What was printed goes out here, of whatever was printed."""
+        try:
+            super().__exit__(*exception)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         """Rich would end the process here, and with it a running therapy."""
@@ -107,10 +118,20 @@ def guarded(form: Format, work: Callable[[], int]) -> None:
     _end(code)
 
 
-def interruptible(form: Format, main: Main) -> None:
-    """Runs a command with the clock of its outside; a signal ends it through its own clean-up."""
+ASKED_ONCE = "what was asked of a device is seen to its end, and told"
+
+
+def interruptible(form: Format, main: Main, ending: str = ASKED_ONCE) -> None:
+    """Runs a command with the clock of its outside; a signal ends it through its own clean-up.
+
+    ``ending``: what a signal makes it do, in words.
+    """
     console = errors()
-    guarded(form, lambda: OUTSIDE.get().run(main, lambda text: console.print(Text(text))))
+
+    def say(text: str) -> None:
+        console.print(Text(f"{text}: {ending}"))
+
+    guarded(form, lambda: OUTSIDE.get().run(main, say))
 
 
 async def asks_a_person(question: str) -> bool:

@@ -1,6 +1,9 @@
 """`storm`: the whole system under weather, breakdowns and people, on virtual time."""
 
+import shlex
+import signal
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -19,8 +22,8 @@ from rich.text import Text
 
 from device_profiles.errors import UsageError
 from hil.commands.options import Format, FormatOption
-from hil.commands.shell import errors, guarded, out, print_json
-from hil.exit_codes import DONE, INTERNAL_ERROR
+from hil.commands.shell import errors, guarded, out, print_json, tell
+from hil.exit_codes import DONE, INTERNAL_ERROR, INTERRUPTED, TERMINATED
 from hil.storm.draw import draw
 from hil.storm.plan import Family, Plan, read_plan
 from hil.storm.report import about, as_json, sentences, table_of
@@ -109,11 +112,11 @@ def storm(
             family for family in ("pump", "stimulator") if kind in (Device.BOTH, Device(family))
         ]
         engine = on_cluster(cluster) if cluster else on_cores(jobs or all_cores())
-        tally = _run(engine, chunks_of(families, wanted, days), form)
+        tally, ended = _run(engine, chunks_of(families, wanted, days), form)
         _show(tally, days, form)
         if not tally.failing:
-            return DONE
-        if smaller:
+            return ended
+        if smaller and ended == DONE:
             first = min(tally.failing, key=lambda one: one.plan.seed)
             _shrink(draw(first.plan.seed, first.plan.family, days), save)
         return INTERNAL_ERROR
@@ -121,13 +124,41 @@ def storm(
     guarded(form, work)
 
 
-def _run(engine: Engine, chunks: Sequence[Chunk], form: Format) -> Tally:
-    total = Tally()
-    with _progress(sum(chunk.count for chunk in chunks), form) as advance:
-        for tally in engine(chunks):
-            total += tally
-            advance(tally)
-    return total
+def _run(engine: Engine, chunks: Sequence[Chunk], form: Format) -> tuple[Tally, int]:
+    """What came of the chunks, and DONE; of those that were run, and the code, where it ends early.
+
+    What was found until then is worth hours, and is shown all the same.
+    """
+    wanted, total = sum(chunk.count for chunk in chunks), Tally()
+    try:
+        with _sigterm_interrupts(), _progress(wanted, form) as advance:
+            for tally in engine(chunks):
+                total += tally
+                advance(tally)
+    except KeyboardInterrupt as end:
+        tell(f"interrupted: {total.seeds} of {wanted} storms were run")
+        return total, TERMINATED if end.args else INTERRUPTED
+    except BrokenExecutor:
+        tell(
+            f"a worker process was killed, for want of memory perhaps: {total.seeds} of {wanted} "
+            "storms were run; take fewer --jobs"
+        )
+        return total, INTERNAL_ERROR
+    return total, DONE
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM is a KeyboardInterrupt, with the signal in it: workers are never left behind."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -179,12 +210,16 @@ def _one(plan: Plan, path: Path, smaller: bool, save: Path, form: Format, story:
     else:
         for line in story:
             out().print(Text(str(line)), soft_wrap=True)
-        _tell(outcome, f"neuraxis storm --plan {path}")
+        _tell(outcome, _again(path))
     if not outcome.wrong:
         return DONE
     if smaller:
         _shrink(plan, save)
     return INTERNAL_ERROR
+
+
+def _again(path: Path) -> str:
+    return f"neuraxis storm --plan {shlex.quote(str(path))}"
 
 
 def _tell(outcome: Outcome, command: str) -> None:
@@ -197,6 +232,10 @@ def _tell(outcome: Outcome, command: str) -> None:
 
 
 def _shrink(plan: Plan, save: Path) -> None:
+    try:
+        save.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--save {save} cannot be a folder: {error.strerror}") from error
     console = errors()
     console.print(Text(f"shrinking seed {plan.seed}: {len(plan.acts)} acts"))
     small = shrink(plan, lambda now: console.print(Text(f"  {len(now.acts)} acts")))
@@ -205,4 +244,4 @@ def _shrink(plan: Plan, save: Path) -> None:
         path.write_text(small.text(), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    console.print(Text(f"{len(small.acts)} acts are left; again: neuraxis storm --plan {path}"))
+    console.print(Text(f"{len(small.acts)} acts are left; again: {_again(path)}"))

@@ -42,6 +42,7 @@ from hil.commands.shell import (
     print_json,
 )
 from hil.exit_codes import DONE, REFUSED
+from hil.interrupt import seen_to_its_end
 from hil.live_view import TerminalDisplay
 from hil.monitor_process import watched_by
 from hil.outside import OUTSIDE
@@ -124,7 +125,7 @@ def apply(
                 if not await _asks_a_person(made):
                     raise Refused("not confirmed: nothing was sent")
                 digest = made.digest
-            result = await apply_plan(controller, checked, digest, passed)
+            result = await seen_to_its_end(apply_plan(controller, checked, digest, passed))
             serial = controller.identity.serial
             path = places(journal).journal_path(serial)
         if form is Format.JSON:
@@ -239,7 +240,7 @@ def run(
             display.close()
         return DONE
 
-    interruptible(form, main)
+    interruptible(form, main, "the device is being brought to its safe state")
 
 
 def _say_reconnection(say: Callable[[str], None], now: Reconnection) -> None:

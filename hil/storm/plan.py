@@ -22,6 +22,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from device_profiles.errors import UsageError
+from firmware_bridge.simulator.faults import faults_of
 
 Family = Literal["pump", "stimulator"]
 
@@ -61,6 +62,18 @@ DOINGS: Mapping[str, str] = {
     "stretch": "the next step `where` of the host takes `amount` ms",
 }
 """Everything that can be in a plan, and what it means."""
+
+ONLY: Mapping[str, Family] = {
+    "bolus": "pump",
+    "press": "pump",
+    "start": "stimulator",
+    "amplitude": "stimulator",
+    "switch": "stimulator",
+    "measure": "stimulator",
+}
+"""What there is for one family alone."""
+DEPTHS = ("hold", "policy", "flow")
+"""How deep a stop can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +144,8 @@ def _word(act: Act) -> str:
 
 _BIGGEST = 10**12
 _MAX_BYTES = 4 * 1024 * 1024
+_MOST = {"weather": 1_000, "flood": 1_000_000}
+"""The highest amount, where it is not just any."""
 _HEAD = ("storm", "seed", "minutes", "poll", "error", "late_worker", "monitor", "sealed", "acts")
 _ACT = ("at", "do", "who", "where", "amount")
 
@@ -165,7 +180,7 @@ def parse_plan(text: str, source: str) -> Plan:
         cast("Family", family),
         head.number("seed", 0, _BIGGEST),
         head.number("minutes", 1, 366 * 1_440),
-        tuple(_act(node, source) for node in head.row("acts")),
+        tuple(_act(node, source, cast("Family", family)) for node in head.row("acts")),
         head.number("poll", 1_000, 86_400_000, 1_800_000),
         head.number("error", -145_000, 145_000, 0),
         head.flag("late_worker"),
@@ -174,7 +189,7 @@ def parse_plan(text: str, source: str) -> Plan:
     )
 
 
-def _act(node: Node, source: str) -> Act:
+def _act(node: Node, source: str, family: Family) -> Act:
     entry = _Entry(node, source, _ACT)
     do = entry.text("do")
     if do not in DOINGS:
@@ -183,7 +198,17 @@ def _act(node: Node, source: str) -> Act:
     where = entry.text("where", "")
     if do == "weather" and where not in WEATHERS:
         raise UsageError(f"{entry.place('where')}: the weather is one of {', '.join(WEATHERS)}")
-    amount = entry.number("amount", -_BIGGEST, _BIGGEST, 0)
+    if ONLY.get(do, family) != family:
+        raise UsageError(f"{entry.place('do')}: {do} is for a {ONLY[do]}, and this is a {family}")
+    if do == "stop" and where not in DEPTHS:
+        raise UsageError(f"{entry.place('where')}: a stop is one of {', '.join(DEPTHS)}")
+    if do == "device" and where not in faults_of(family):
+        raise UsageError(
+            f"{entry.place('where')}: a {family} has no fault {where!r}; there are: "
+            f"{', '.join(faults_of(family))}"
+        )
+    least = -_BIGGEST if do == "wall" else 0
+    amount = entry.number("amount", least, _MOST.get(do, _BIGGEST), 0)
     return Act(entry.number("at", 0, _BIGGEST), do, where, amount, entry.text("who", ""))
 
 

@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -21,6 +22,8 @@ from hil.storm.run import run_storm
 CHUNK = 20
 """Seeds that a worker is handed at once."""
 BIGGEST_SEED = 10**12
+MOST_SEEDS = 1_000_000
+"""In one command: every chunk of them is held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +128,22 @@ def on_cores(jobs: int) -> Engine:
         return in_this_process
 
     def run(chunks: Sequence[Chunk]) -> Iterator[Tally]:
-        with ProcessPoolExecutor(jobs, initializer=gc.freeze) as pool:
-            under_way = {pool.submit(run_chunk, chunk) for chunk in chunks}
+        with ProcessPoolExecutor(min(jobs, len(chunks)), initializer=_begin_worker) as pool:
             try:
+                under_way = {pool.submit(run_chunk, chunk) for chunk in chunks}
                 while under_way:
                     done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                     yield from (one.result() for one in done)
             finally:
-                for one in under_way:
-                    one.cancel()
+                pool.shutdown(cancel_futures=True)
 
     return run
+
+
+def _begin_worker() -> None:
+    # A signal that ends a worker ends it without a word; its owner tells what it means.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.freeze()
 
 
 def on_cluster(address: str) -> Engine:
@@ -171,6 +179,8 @@ def parse_seeds(text: str) -> range:
         raise UsageError(f"--seeds is a range like 1..2000, or one seed like 17, not {text!r}")
     if int(last) < int(first) or int(last) > BIGGEST_SEED:
         raise UsageError(f"--seeds {text}: the range is empty or beyond {BIGGEST_SEED}")
+    if int(last) - int(first) >= MOST_SEEDS:
+        raise UsageError(f"--seeds {text}: at most {MOST_SEEDS} at once; run them in parts")
     return range(int(first), int(last) + 1)
 
 

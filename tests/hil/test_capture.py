@@ -10,7 +10,7 @@ from capture_bench import FILES, World, lines_of, recorded, recorded_run, write_
 from cli_bench import STIMULATION, cli, variant
 
 from firmware_bridge.simulator.faults import PlannedFault
-from hil.capture import writing
+from hil.capture import reading, writing
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +221,11 @@ def test_the_two_families_differ_at_once(two_runs: tuple[Path, Path], tmp_path: 
     file = tmp_path / "pump.capture"
     recorded(World("pump"), file, "plan", FILES["pump"], "--device", "sim://pump")
     assert "family: 'scs' here, 'itp' there" in cli("capture", "diff", two_runs[0], file).out
+
+
+def test_what_has_no_size_and_no_end_is_no_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_BYTES", 1 << 20)
+    for command in (["replay"], ["capture", "show"]):
+        shown = cli(*command, "/dev/zero")
+        assert shown.code == 2
+        assert "has more than 1 MiB: no capture is that long" in shown.err

@@ -1,6 +1,8 @@
 """What the command line does when line or device fail, and what the device then really did."""
 
 import re
+import signal
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from cli_bench import (
     journal_of,
     key_store,
     process,
+    running,
     simulator,
     until,
     whole,
@@ -293,3 +296,49 @@ def test_an_uncertain_bolus_is_told_to_programs_in_one_json_object(tmp_path: Pat
         lost = cli(*bolus, "--format", "json")
     assert lost.code == 6
     assert lost.json["code"] == 6
+
+
+@pytest.mark.requirement("SR-21")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_bolus_that_is_interrupted_in_mid_word_is_uncertain_and_never_called_safe(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    faults = ["at: bolus 1, fault: drop_reply"]
+    faults += [f"at: outcome {n}, fault: drop_reply" for n in (1, 2, 3)]
+    with simulator(tmp_path, "pump", *faults) as device:
+        apply(INFUSION, device.url)
+        bolus = ("bolus", "0.1 mg", "--over", "10 min", "--device", device.url)
+        with running(tmp_path, "bolus", *bolus) as asking:
+            until(lambda: "intended: bolus" in _story("ITP-A"), "its intent")
+            asking.signal(number)
+            ended = asking.end()
+    assert ended.code == 6, "130 and 143 would promise the safe state"
+    assert "UNCERTAIN" in ended.err
+    assert "safe state" not in ended.err
+
+
+def _story(serial: str) -> str:
+    return cli("journal", "show", journal_of(serial)).out
+
+
+@pytest.mark.requirement("SR-32")
+def test_a_stop_that_is_interrupted_before_it_is_confirmed_says_so(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with running(tmp_path, "stop", "stop", "--device", url) as asking:
+            line, _ = silent.accept()
+            assert line.recv(1)
+            asking.signal(signal.SIGINT)
+            ended = asking.end()
+        line.close()
+    assert ended.code == 6
+    assert "the stop could not be confirmed" in ended.err
+
+
+@pytest.mark.requirement("SR-32")
+def test_a_stop_that_reaches_no_device_is_a_stop_that_nobody_confirmed(tmp_path: Path) -> None:
+    for url in ("tcp://127.0.0.1:1", f"serial://{tmp_path}/gone"):
+        stopped = cli("stop", "--device", url)
+        assert stopped.code == 6
+        assert "the stop could not be confirmed" in stopped.err
+        assert "could not be opened" in stopped.err

@@ -1,5 +1,6 @@
 """Keys of devices from the command line: kept for one user, never shown, asked for aloud."""
 
+import errno
 import json
 import os
 import stat
@@ -97,6 +98,28 @@ def test_what_is_no_key_is_refused_and_not_repeated(tmp_path: Path, text: bytes)
     refused = cli("keys", "add", "S-1", file)
     assert (refused.code, "holds no device key" in refused.said) == (2, True)
     assert not text.strip() or text.decode().strip() not in refused.said
+
+
+def test_a_copy_that_cannot_be_written_leaves_no_key_behind(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("something else")
+    for copy, words in (("there", "exists: a key never"), ("no/folder", "cannot be written")):
+        made = cli("keys", "new", "ITP-7", "--out", tmp_path / copy)
+        assert made.code == 2
+        assert words in made.err
+        assert "ITP-7" not in cli("keys", "list").out
+    assert (tmp_path / "there").read_text() == "something else"
+
+
+def test_a_full_disk_leaves_no_half_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        made = cli("keys", "new", "ITP-7")
+    assert made.code == 2
+    assert "cannot be written: No space left on device" in made.err
+    assert cli("keys", "new", "ITP-7").code == 0
 
 
 def test_a_link_to_a_key_is_none(tmp_path: Path) -> None:

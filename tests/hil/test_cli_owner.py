@@ -1,13 +1,18 @@
 """One owner for each device: requests from other terminals, signals, and the death of the host."""
 
 import json
+import os
 import signal
 import stat
+import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from cli_bench import (
+    COMMAND,
     STIMULATION,
     Simulator,
     cli,
@@ -99,6 +104,7 @@ def _only_the_user_may_enter(state_folder: Path) -> None:
     [
         ([signal.SIGINT], 130),
         ([signal.SIGTERM], 143),
+        ([signal.SIGHUP], 129),
         ([signal.SIGTERM, signal.SIGINT, signal.SIGINT], 143),
     ],
 )
@@ -118,6 +124,32 @@ def test_ctrl_c_and_sigterm_end_in_the_safe_state_however_often_they_come(
         assert "Traceback" not in ended.err
     assert is_silent(device.truth())
     assert whole(journal_of("SCS-A"))
+
+
+@pytest.mark.requirement("SR-33")
+def test_a_run_whose_terminal_is_closed_ends_in_the_safe_state(
+    device: Simulator, tmp_path: Path
+) -> None:
+    terminal, line = os.openpty()
+    command = [*COMMAND, "run", str(STIMULATION), "--device", device.url, "--yes"]
+    run = subprocess.Popen(command, stdin=line, stdout=line, stderr=line, start_new_session=True)
+    os.close(line)
+    threading.Thread(target=_read_all, args=(terminal,), daemon=True).start()
+    seen = len(device.truth())
+    until(lambda: len(device.truth()) > seen + 3, "a rise")
+    os.close(terminal)
+    run.send_signal(signal.SIGHUP)
+    assert run.wait(20) == 129
+    assert is_silent(device.truth())
+    told = cli("journal", "show", journal_of("SCS-A")).out.strip().splitlines()[-4:]
+    assert any("safe state confirmed" in line for line in told), told
+
+
+def _read_all(terminal: int) -> None:
+    """Reads until the terminal is closed, so that nobody waits who writes there."""
+    with suppress(OSError):
+        while os.read(terminal, 65536):
+            pass
 
 
 def test_ctrl_c_at_the_question_applies_nothing(device: Simulator, tmp_path: Path) -> None:

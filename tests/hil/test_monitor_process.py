@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from cli_bench import (
+    COMMAND,
     INFUSION,
     PATIENCE_S,
     STIMULATION,
@@ -250,6 +251,29 @@ def test_after_a_rescue_the_device_is_free_at_once_for_the_next_run(tmp_path: Pa
         assert again.code == 0, again.said
         assert "owner-lost" in again.out, "what happened is told to who comes next"
         assert is_silent(device.truth())
+
+
+@pytest.mark.requirement("SR-53")
+def test_a_terminal_that_takes_no_word_any_more_keeps_no_monitor_from_its_stop(
+    tmp_path: Path,
+) -> None:
+    said = tmp_path / "said"
+    with (
+        simulator(tmp_path, "pump") as device,
+        said.open("wb") as out,
+        Path("/dev/full").open("wb") as gone,
+    ):
+        run = [*COMMAND, "run", str(INFUSION), "--device", device.url, "--yes"]
+        owner = subprocess.Popen(run, stdin=subprocess.DEVNULL, stdout=out, stderr=gone)
+        try:
+            until(lambda: "delivered" in said.read_text("utf-8"), "the pump's delivery")
+            (monitor,) = (pid for pid in _children(owner.pid) if "hil.monitor" in _command(pid))
+        finally:
+            owner.kill()
+            owner.wait(PATIENCE_S)
+        until(lambda: ended(monitor), "the monitor's end")
+        assert state(device) == "held"
+        assert ("HIGH", "owner-lost") in board(device)
 
 
 # --- evidence of too much ------------------------------------------------------------------------

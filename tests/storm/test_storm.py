@@ -2,24 +2,33 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from time import monotonic, sleep
 from unittest import mock
 
 import pytest
+from typer.testing import CliRunner
 
 from device_profiles.errors import UsageError
 from firmware_bridge.families.conversation import Conversation
+from hil.cli import app
+from hil.commands import storm as storm_command
 from hil.storm.draw import draw
 from hil.storm.oracle import judge
 from hil.storm.oracle_pump import most_in
 from hil.storm.plan import Act, Family, Plan, parse_plan, read_plan
 from hil.storm.run import run_storm
 from hil.storm.runner import (
+    Chunk,
+    Outcome,
     Tally,
     chunks_of,
     digest_of,
@@ -303,6 +312,12 @@ HEAD = "storm: pump\nseed: 1\nminutes: 10\n"
         (HEAD + "acts:\n  - {at: soon, do: bolus}", "x:5: at: 'soon' is no whole number"),
         (HEAD + "acts:\n  - {at: 1, do: weather, where: snow}", "x:5: the weather is one of"),
         (HEAD + "acts:\n  - {do: bolus}", "x:5: at is missing"),
+        (HEAD + "acts:\n  - {at: 1, do: start, where: night}", "x:5: start is for a stimulator"),
+        (HEAD + "acts:\n  - {at: 1, do: stop, where: deep}", "x:5: a stop is one of hold, policy"),
+        (HEAD + "acts:\n  - {at: 1, do: device, where: flu}", "x:5: a pump has no fault 'flu'"),
+        (HEAD + "acts:\n  - {at: 1, do: device, where: magnet}", "x:5: a pump has no fault 'mag"),
+        (HEAD + "acts:\n  - {at: 1, do: cut, amount: -5}", "x:5: amount is 0 to"),
+        (HEAD + "acts:\n  - {at: 1, do: flood, amount: 9999999}", "x:5: amount is 0 to 1000000"),
         ("storm: pump\nseed: 1\nminutes: 0\nacts: []", "x:3: minutes is 1 to"),
         ("storm: [", "x:"),
     ],
@@ -313,7 +328,9 @@ def test_a_bad_plan_is_refused_with_its_place(text: str, says: str) -> None:
     assert str(caught.value).startswith(says)
 
 
-@pytest.mark.parametrize("text", ["", "a..b", "5..1", "-1..3", "1..", "1..99999999999999"])
+@pytest.mark.parametrize(
+    "text", ["", "a..b", "5..1", "-1..3", "1..", "1..99999999999999", "1..999999999999"]
+)
 def test_a_bad_range_of_seeds_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--seeds"):
         parse_seeds(text)
@@ -415,6 +432,64 @@ def test_a_failure_prints_the_command_that_replays_it(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert f"again: neuraxis storm --plan {known}" in done.stdout
+
+
+@pytest.mark.real_clock
+def test_a_smaller_plan_is_saved_in_a_new_folder_and_its_command_can_be_pasted(
+    tmp_path: Path,
+) -> None:
+    bug = WITH_A_BUG.replace("any device's word counts", "retry on time-out")
+    known = KNOWN / "planted" / "retry-on-time-out.yaml"
+    folder = tmp_path / "two words"
+    done = subprocess.run(
+        [sys.executable, "-c", bug, "storm", "--plan", known, "--shrink", "--save", folder],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    (saved,) = folder.iterdir()
+    assert f"again: neuraxis storm --plan '{saved}'" in done.stderr
+
+
+@pytest.mark.real_clock
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_storms_that_are_interrupted_show_what_they_found_and_leave_no_process(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    command = [sys.executable, "-m", "hil.cli", "storm", "--seeds", "1..100000", "--jobs", "2"]
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        storms = subprocess.Popen(command, env=environment, stdout=out, stderr=err, process_group=0)
+        _await_children(storms.pid, 2)
+        storms.send_signal(number)
+        assert storms.wait(60) == code
+    assert "of 200000 storms were run" in (tmp_path / "err").read_text()
+    assert "a second and core" in (tmp_path / "out").read_text()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(storms.pid, 0)
+
+
+def _await_children(process: int, count: int) -> None:
+    children = Path(f"/proc/{process}/task/{process}/children")
+    until = monotonic() + 30
+    while len(children.read_text().split()) < count:
+        assert monotonic() < until, "no workers came"
+        sleep(0.05)
+
+
+def test_a_worker_that_was_killed_loses_no_failing_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = Outcome(draw(7, "pump"), ("something was wrong",), "")
+
+    def engine(chunks: Sequence[Chunk]) -> Iterator[Tally]:
+        yield Tally(20, 1.0, failing=(failing,))
+        raise BrokenExecutor
+
+    monkeypatch.setattr(storm_command, "on_cores", lambda jobs: engine)
+    ended = CliRunner().invoke(app, ["storm", "--seeds", "1..40", "--device", "pump"])
+    assert ended.exit_code == 1
+    assert "20 of 40 storms were run" in ended.stderr
+    assert "again: neuraxis storm --device pump --seeds 7" in ended.stdout
 
 
 ON_A_CLUSTER = """
