@@ -59,15 +59,19 @@ class Conversation(Exchange):
         """Opens the link and asks who is there; nothing else is sent. Raises LinkError."""
         await self._link.open(self)
         try:
-            identity = await self._ask(Identify(), Identity)
+            return await self._meet()
         except BaseException:
             await self._link.close()
             raise
+
+    async def _meet(self) -> Identity:
+        identity = await self._ask(Identify(), Identity)
         if identity.protocol != PROTOCOL_VERSION:
-            await self._link.close()
+            older = "device" if identity.protocol < PROTOCOL_VERSION else "host"
             raise self._fault(
                 f"{identity.serial} speaks protocol {identity.protocol}, this host "
-                f"speaks {PROTOCOL_VERSION}; nothing was sent but the question who it is"
+                f"speaks {PROTOCOL_VERSION}; nothing was sent but the question who it is. Update "
+                f"the {older}: it is the older one"
             )
         self._identity = identity
         return identity
@@ -153,8 +157,9 @@ class Conversation(Exchange):
         except NotProved:
             raise self._fault(
                 f"what answers as {self._identity.serial} does not prove that it holds "
-                "that device's key: another key was provisioned, or somebody is between. Nothing "
-                "was asked of it; look at the line, then provision the key again at the bench"
+                "that device's key: another key was provisioned, or somebody is between. It was "
+                "asked for nothing that needs the key; look at the line, then provision the key "
+                "again at the bench"
             ) from None
         seal.opening = True
         try:

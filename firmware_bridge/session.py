@@ -12,7 +12,7 @@ sealed one might not be understood (`host_seal`). Without one nothing is: there 
 import secrets
 from collections.abc import Callable
 
-from device_profiles.errors import DeviceFault, LinkError, LinkLost
+from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, LinkLost, Uncertain
 from device_profiles.errors import Refused as RefusedBySafety
 from firmware_bridge.conversation import Conversation, random_session
 from firmware_bridge.driver import Driver, Procedure, Step
@@ -34,6 +34,8 @@ from firmware_bridge.protocol.messages import (
     Refused,
     Renewal,
     Reply,
+    Stop,
+    StopDepth,
     TherapyRequest,
 )
 from firmware_bridge.protocol.seal import DeviceKey
@@ -64,6 +66,30 @@ class Session(Conversation):
     def lowerings(self) -> int:
         """How many stops and lowerings this session has sent: each voids what was asked before."""
         return self._lowerings
+
+    async def connect_to_stop(self, depth: StopDepth) -> Identity:
+        """As `connect`; a device that says nothing of use is sent a stop all the same.
+
+        It may hear what it cannot answer. Not knowing who it is, it is never asked for more than
+        its drug's own policy. Raises Uncertain then.
+        """
+        await self._link.open(self)
+        try:
+            return await self._meet()
+        except DeviceSilent as error:
+            blind = Stop("policy" if depth == "flow" else depth)
+            try:
+                answer = f"it answers {type(await self.lower(blind)).__name__}"
+            except LinkError:
+                answer = "nothing of use came back"
+            await self._link.close()
+            raise Uncertain(
+                f"the stop could not be confirmed: a stop ({blind.depth}) was sent to whoever "
+                f"hears it, and {answer}. Before that: {error}"
+            ) from error
+        except BaseException:
+            await self._link.close()
+            raise
 
     async def replace(self, link: Link) -> Identity:
         """See `Conversation.replace`; what ran on a lease over the old link is on its way down."""

@@ -52,10 +52,10 @@ class KeyStore:
         key = self.find(serial)
         if key is None:
             raise UsageError(
-                f"there is no key for {serial}, so nothing was sent to it but the question who it "
-                f"is. Add its key with `neuraxis keys add {serial} FILE`, or make one at the bench "
-                f"with `neuraxis keys new {serial}`. A board in bring-up that has none is asked "
-                "with ?unsealed=yes behind its URL: nothing protects the line then"
+                f"there is no key for {serial}, so nothing is sent to it but the question who it "
+                f"is, and a stop. Add its key with `neuraxis keys add {serial} FILE`, or make one "
+                f"at the bench with `neuraxis keys new {serial}`. A board in bring-up that has "
+                "none is asked with ?unsealed=yes behind its URL: nothing protects the line then"
             )
         return key
 

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 from device_profiles.errors import OwnerError, UsageError
 from firmware_bridge.clock import Clock
-from firmware_bridge.families.table import FAMILIES, AnyController, connect, stop_at_once
+from firmware_bridge.families.stopping import stop_at_once
+from firmware_bridge.families.table import FAMILIES, AnyController, connect
 from firmware_bridge.links.url import DeviceUrl, parse_url
 from firmware_bridge.protocol.messages import StopDepth
 from firmware_bridge.settings import JournalPlace, Settings
@@ -117,11 +118,13 @@ async def stop_without_owner(
         outside = OUTSIDE.get()
         link, key_of = outside.line(url, clock, places.keys)
         settings = outside.settings(replace(settings, key_of=key_of))
-        sample, failure = await stop_at_once(link, url.serial, depth, settings)
-    text = stopped_sentence(sample)
-    if failure is not None:
-        text += f"; it could not be recorded: {failure}"
-    return Answer(code=DONE, text=text, data={"state": sample.state})
+        done = await stop_at_once(link, url.serial, depth, settings)
+    text = stopped_sentence(done.sample)
+    if not done.is_known:
+        text += ", by its own word: without its key nobody can tell who said it"
+    if done.failure is not None:
+        text += f"; it could not be recorded: {done.failure}"
+    return Answer(code=DONE, text=text, data={"state": done.sample.state, "known": done.is_known})
 
 
 def _no_journal(serial: str) -> JournalPlace:

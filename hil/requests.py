@@ -182,6 +182,7 @@ async def serve(controller: AnyController, request: Request) -> Answer:
 
 
 async def _serve(controller: AnyController, request: Request) -> Answer:
+    begun = ""
     match request:
         case StatusRequest():
             return await _status(controller)
@@ -193,6 +194,7 @@ async def _serve(controller: AnyController, request: Request) -> Answer:
             result = await pump.bolus(
                 Femtograms(request.dose), Milliseconds(request.over), _override(request.reason)
             )
+            begun = f"{_over(write_mass(Femtograms(request.dose)), request.over)} has begun; "
         case PrimePlanRequest():
             return await _prime_plan(_pump(controller), Milliseconds(request.over))
         case PrimeRequest():
@@ -202,6 +204,7 @@ async def _serve(controller: AnyController, request: Request) -> Answer:
                 Milliseconds(request.fill_at),
             )
             result = await _pump(controller).prime(prime, _override(request.reason))
+            begun = f"{_over(write_volume(prime.volume), request.over)} has begun; "
         case AmplitudeRequest():
             stimulator = _stimulator(controller)
             result = await stimulator.set_amplitude(
@@ -222,7 +225,7 @@ async def _serve(controller: AnyController, request: Request) -> Answer:
             return Answer(code=DONE, text=text, data=data)
     return Answer(
         code=DONE,
-        text=f"{result.outcome}: {result.evidence}",
+        text=f"{result.outcome}: {begun}{result.evidence}",
         data={"outcome": result.outcome, "id": result.intent_id},
     )
 
@@ -292,6 +295,10 @@ async def _status(controller: AnyController) -> Answer:
             "clock_change": next_clock_change(state.timezone, wall_now()),
         },
     )
+
+
+def _over(what: str, over: int) -> str:
+    return f"{what} over {write_duration(Milliseconds(over))}"
 
 
 def stopped_sentence(sample: Sample) -> str:

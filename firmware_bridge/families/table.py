@@ -1,10 +1,10 @@
 """The device families: one line each."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from device_profiles.errors import DeviceFault, LinkError, NeuraxisError, Refused, Uncertain
+from device_profiles.errors import DeviceFault, Refused
 from device_profiles.profile import PumpProfile, StimulatorProfile
 from device_profiles.profile_file import load_profile
 from firmware_bridge.driver import Sample
@@ -21,12 +21,6 @@ from firmware_bridge.protocol.catalogue import (
 from firmware_bridge.protocol.messages import (
     Identity,
     Reply,
-    StopDepth,
-)
-from firmware_bridge.safe_state import (
-    bring_to_safe_state,
-    shows_safe_state,
-    why_unconfirmed,
 )
 from firmware_bridge.session import Session
 from firmware_bridge.settings import Settings
@@ -67,12 +61,15 @@ FAMILIES = {
 
 
 @asynccontextmanager
-async def _identified(
-    link: Link, serial: str | None, settings: Settings
+async def identified(
+    link: Link,
+    serial: str | None,
+    settings: Settings,
+    begin: Callable[[Session], Awaitable[Identity]] = Session.connect,
 ) -> AsyncIterator[tuple[Session, Identity]]:
     """A session with the device that was asked for (SR-25); closed if the body fails."""
     session = Session(link, CATALOGUE, settings.new_session, draw=settings.draw)
-    identity = await session.connect()
+    identity = await begin(session)
     try:
         if serial is not None and identity.serial != serial:
             raise Refused(
@@ -101,7 +98,7 @@ async def connect(link: Link, serial: str | None, settings: Settings) -> AnyCont
     ``serial`` is the serial number that must answer; ``None`` takes any. An unknown or another
     device gets no frame but the question who it is. Raises LinkError, Refused, DeviceFault.
     """
-    async with _identified(link, serial, settings) as (session, identity):
+    async with identified(link, serial, settings) as (session, identity):
         controller = FAMILIES[identity.family].controller(session, identity, settings)
         try:
             await controller.begin()
@@ -109,57 +106,3 @@ async def connect(link: Link, serial: str | None, settings: Settings) -> AnyCont
             await controller.close()
             raise
     return controller
-
-
-async def stop_at_once(
-    link: Link, serial: str | None, depth: StopDepth, settings: Settings
-) -> tuple[Sample, NeuraxisError | OSError | None]:
-    """Stops a device before anything else: before its journal, its profile and its history.
-
-    Returns the safe state that was confirmed, and why the stop could not be recorded, if it could
-    not. Raises Uncertain, LinkError, Refused, DeviceFault.
-    """
-    async with _identified(link, serial, settings) as (session, identity):
-        family = FAMILIES[identity.family]
-        try:
-            sample = await bring_to_safe_state(session, family.sample, depth)
-        except Uncertain as error:
-            doubt = why_unconfirmed(error)
-            await _record_stop(family, session, identity, settings, depth, doubt)
-            raise
-        failure = await _record_stop(family, session, identity, settings, depth)
-    if isinstance(failure, Uncertain):
-        raise failure
-    return sample, failure
-
-
-async def _record_stop(
-    family: Family,
-    session: Session,
-    identity: Identity,
-    settings: Settings,
-    depth: StopDepth,
-    doubt: str | None = None,
-) -> NeuraxisError | OSError | None:
-    """Records a stop that has been sent; what goes wrong here must not hide the stop itself."""
-    try:
-        controller = family.controller(session, identity, settings)
-        try:
-            # In doubt the line may be what fails: the journal is written all the same.
-            with suppress(*((LinkError, DeviceFault) if doubt is not None else ())):
-                await controller.begin()
-            # What confirmed it came unsealed: anybody on the line could have said it.
-            seen = await controller.sample() if session.sealed and doubt is None else None
-            if seen is not None and not shows_safe_state(seen, depth):
-                doubt = f"its sealed status says that it is {seen.state}"
-            await controller.note_stop(depth, doubt)
-            if seen is not None and doubt is not None:
-                return Uncertain(
-                    f"{identity.serial} seemed to have stopped, but its sealed status says that it "
-                    f"is {seen.state}: somebody is on the line. Take the device off by hand"
-                )
-        finally:
-            await controller.close()
-    except (NeuraxisError, OSError) as error:
-        return error
-    return None

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from device_profiles.errors import (
+    DeviceFault,
     LinkError,
     NeuraxisError,
     OwnerError,
@@ -150,8 +151,11 @@ async def _answer(
             return await seen_to_its_end(
                 stop_without_owner(url, where, clock, request.depth, display.sound)
             )
-        except LinkError as error:
-            raise Uncertain(f"the stop could not be confirmed: {error}") from error
+        except (LinkError, DeviceFault, Refused) as error:
+            raise Uncertain(
+                f"the stop could not be confirmed: none was sent, the device goes on as it was. "
+                f"{error}"
+            ) from error
     async with own(url, where, clock, display.sound) as controller:
         if isinstance(request, StatusRequest | AlarmsRequest):
             # Nobody else watches it now: what its meters show is judged, and nothing is stopped.

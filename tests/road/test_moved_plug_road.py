@@ -14,7 +14,8 @@ from firmware_bridge.families.itp import wire as itp
 from firmware_bridge.families.itp.wire import Bolus, PumpStatus
 from firmware_bridge.families.scs import wire as scs
 from firmware_bridge.families.scs.wire import StimulatorStatus
-from firmware_bridge.families.table import CATALOGUE, stop_at_once
+from firmware_bridge.families.stopping import stop_at_once
+from firmware_bridge.families.table import CATALOGUE
 from firmware_bridge.line_words import AnotherDevice
 from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.protocol.frames import FrameDecoder

@@ -22,9 +22,11 @@ from road_bench import (
 )
 
 from device_profiles.errors import DeviceFault, DeviceSilent, LinkError, Uncertain, UsageError
+from firmware_bridge import conversation
 from firmware_bridge.families.itp.wire import Bolus
 from firmware_bridge.families.scs.wire import Renew
-from firmware_bridge.families.table import CATALOGUE, connect, stop_at_once
+from firmware_bridge.families.stopping import stop_at_once
+from firmware_bridge.families.table import CATALOGUE, connect
 from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.protocol.catalogue import (
     Envelope,
@@ -32,6 +34,7 @@ from firmware_bridge.protocol.catalogue import (
 )
 from firmware_bridge.protocol.frames import FrameDecoder, encode_frame
 from firmware_bridge.protocol.messages import (
+    PROTOCOL_VERSION,
     AskStatus,
     Challenged,
     Commit,
@@ -46,10 +49,12 @@ from firmware_bridge.protocol.messages import (
     Reply,
     Stage,
     Stop,
+    StopDepth,
     Stopped,
 )
 from firmware_bridge.protocol.seal import MAX_COUNTER, DeviceKey, SealedLine, is_sealed
 from firmware_bridge.session import Session
+from firmware_bridge.simulator.faults import PlannedFault
 from safety.clearance import ClearanceError
 
 OTHER_KEY = DeviceKey(bytes(range(1, 33)))
@@ -268,9 +273,51 @@ async def test_a_stop_needs_no_key_of_the_host() -> None:
             raise UsageError(f"no key for {serial}")
 
         settings = replace(bench.settings(), key_of=missing)
-        sample, problem = await stop_at_once(bench.new_link(), None, "flow", settings)
-        assert (sample.state, sample.delivering) == ("halted", False)
-        assert isinstance(problem, UsageError), "it could not be recorded"
+        done = await stop_at_once(bench.new_link(), None, "flow", settings)
+        assert (done.sample.state, done.sample.delivering) == ("halted", False)
+        assert isinstance(done.failure, UsageError), "it could not be recorded"
+        assert not done.is_known, "nor could the device prove who it is"
+
+
+@pytest.mark.requirement("SR-25")
+async def test_a_stop_that_a_device_with_another_key_confirms_is_not_confirmed() -> None:
+    async with road("pump", sealed=True) as bench:
+        await apply(await bench.pump())
+        settings = replace(bench.settings(), key_of=lambda serial: OTHER_KEY)
+        with pytest.raises(Uncertain, match="does not prove that it holds"):
+            await stop_at_once(bench.new_link(), None, "hold", settings)
+        assert "stop" in bench.device.names(), "it was sent all the same"
+
+
+@pytest.mark.requirement("SR-32")
+@pytest.mark.fault("F87")
+@pytest.mark.parametrize(("asked", "sent"), [("hold", "hold"), ("flow", "policy")])
+async def test_a_device_that_cannot_be_understood_is_sent_a_stop_all_the_same(
+    asked: StopDepth, sent: StopDepth
+) -> None:
+    """Its transmitter is broken; it hears every word."""
+    damaged = [
+        *(PlannedFault("corrupt_reply", request="identify", count=count) for count in range(1, 9)),
+        *(PlannedFault("corrupt_reply", request="stop", count=count) for count in range(1, 20)),
+    ]
+    async with road("stimulator", damaged) as bench:
+        with pytest.raises(Uncertain, match="sent to whoever hears it") as caught:
+            await stop_at_once(bench.new_link(), None, asked, bench.settings())
+        stops = [one for one in bench.link.requests if isinstance(one, Stop)]
+        assert {one.depth for one in stops} == {sent}
+        assert len(stops) == 10
+        assert "checksum" in str(caught.value), "and why it could not be understood"
+
+
+async def test_a_peer_of_another_version_is_told_from_which_end_the_older_one_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with road("pump", sealed=True) as bench:
+        for version, older in ((PROTOCOL_VERSION + 1, "device"), (PROTOCOL_VERSION - 1, "host")):
+            monkeypatch.setattr(conversation, "PROTOCOL_VERSION", version)
+            with pytest.raises(DeviceFault, match=f"Update the {older}"):
+                await stop_at_once(bench.new_link(), None, "hold", bench.settings())
+        assert "stop" not in bench.device.names()
 
 
 async def test_a_stop_that_a_forger_confirms_is_not_confirmed() -> None:

@@ -211,11 +211,11 @@ async def close_with_a_stop(self: KnownDevice) -> None:
 # --- conversations -------------------------------------------------------------------------------
 
 
-_identified = table._identified
+identified = table.identified
 
 
 def takes_whoever_answers(link: Link, serial: str | None, settings: Settings) -> Any:
-    return _identified(link, None, settings)
+    return identified(link, None, settings)
 
 
 def believes_anybody(self: Session, reply: Reply) -> None:
@@ -383,7 +383,7 @@ ROAD_BUGS: Mapping[str, RoadBug] = {
         RoadBug(
             "reconnect without identity",
             "a new host takes charge of whatever device answers",
-            put(table, "_identified", takes_whoever_answers),
+            put(table, "identified", takes_whoever_answers),
         ),
         RoadBug(
             "any device's word counts",
