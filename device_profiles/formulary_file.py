@@ -184,6 +184,7 @@ def _contradictions(root: Keys, model: FormularyModel) -> Iterator[Problem]:
                 root, (*at, "name"), "between", "SR-09", f"{drug.name} stands here a second time"
             )
         yield from _concentration_contradictions(root, at, drug.concentration)
+        yield from _limits_at_zero(root, at, drug)
         per_day = drug.per_day or SoftHardMass()
         day_hard = _value(per_day.hard)
         yield from _soft_above_hard(root, (*at, "per_day", "soft"), _value(per_day.soft), day_hard)
@@ -203,6 +204,22 @@ def _contradictions(root: Keys, model: FormularyModel) -> Iterator[Problem]:
             if start.history in [other.history for other in drug.start[:number]]:
                 message = "this history has start limits already"
                 yield problem(root, here, "between", "SR-09", message)
+
+
+def _limits_at_zero(root: Keys, at: Location, drug: DrugFactsModel) -> Iterator[Problem]:
+    """A limit of nothing at all: no dose is under it, and a hard one would stop going on."""
+    limits: list[tuple[Location, Sourced[Mass] | Sourced[MassRate] | None]] = [
+        (("per_day", "soft"), drug.per_day.soft if drug.per_day else None),
+        (("per_day", "hard"), drug.per_day.hard if drug.per_day else None),
+        (("per_bolus", "hard"), drug.per_bolus.hard if drug.per_bolus else None),
+    ]
+    for number, start in enumerate(drug.start):
+        limits += [(("start", number, "soft"), start.soft), (("start", number, "hard"), start.hard)]
+    for place, limit in limits:
+        if limit is not None and limit.value == 0:
+            message = "a limit is above 0: every dose would be over this one"
+            hint = "a drug that must not be given has no entry"
+            yield problem(root, (*at, *place, "value"), "between", "SR-09", message, hint=hint)
 
 
 def _concentration_contradictions(

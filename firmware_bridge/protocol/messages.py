@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 DIGEST_BYTES = 16
 REPLY = 0x80
 """A reply's kind is its request's kind with this bit set, unless the table says otherwise."""

@@ -31,8 +31,8 @@ End = Literal["host", "device"]
 _SEALED = b"\x83"
 """The first byte of an array of three, which no plain body is."""
 _DIRECTIONS: Final = {"host": b"\x00\x00\x00\x01", "device": b"\x00\x00\x00\x02"}
-_PROOF_LABEL: Final = "neuraxis 3 proof of the "
-_KEYS_LABEL: Final = "neuraxis 3 session keys"
+_PROOF_LABEL: Final = "neuraxis 4 proof of the "
+_KEYS_LABEL: Final = "neuraxis 4 session keys"
 
 
 class SealError(Exception):

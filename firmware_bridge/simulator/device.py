@@ -209,7 +209,9 @@ class SimulatedDevice:
             _, session, sequence, _ = parts
         except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError, TypeError):
             return
-        if all(type(n) is int and 0 <= n <= 0xFFFF_FFFF for n in (session, sequence)):
+        if type(parts) is list and all(
+            type(n) is int and 0 <= n <= 0xFFFF_FFFF for n in (session, sequence)
+        ):
             refused = Refused("bad-message", reason[:_REFUSED_DETAIL])
             self._say(kind(session, sequence, refused))
 

@@ -59,9 +59,9 @@ def handshake_bytes() -> dict[str, str]:
         "host proof": said.proof(key, "host").hex(),
         "host key": host.hex(),
         "device key": device.hex(),
-        "keys transcript": said.transcript("neuraxis 3 session keys").hex(),
-        "device transcript": said.transcript("neuraxis 3 proof of the device").hex(),
-        "host transcript": said.transcript("neuraxis 3 proof of the host").hex(),
+        "keys transcript": said.transcript("neuraxis 4 session keys").hex(),
+        "device transcript": said.transcript("neuraxis 4 proof of the device").hex(),
+        "host transcript": said.transcript("neuraxis 4 proof of the host").hex(),
     }
 
 

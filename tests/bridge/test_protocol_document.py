@@ -27,7 +27,9 @@ from renew_protocol_vectors import (
     vector_bytes,
 )
 
+from firmware_bridge.families.itp import factory as itp_factory
 from firmware_bridge.families.itp import wire as itp
+from firmware_bridge.families.scs import factory as scs_factory
 from firmware_bridge.families.scs import wire as scs
 from firmware_bridge.protocol.blob import ProgramRecord, decode_program, digest_of, encode_program
 from firmware_bridge.protocol.catalogue import (
@@ -199,7 +201,7 @@ def test_the_handshake_of_the_document_is_computed_here_from_the_standards_alone
     for end in ("host", "device"):
         assert hmac.digest(key, raw(f"{end} transcript"), "sha256") == raw(f"{end} proof")
         label, about, session, ours, theirs = cbor2.loads(raw(f"{end} transcript"))
-        assert label == f"neuraxis 3 proof of the {end}"
+        assert label == f"neuraxis 4 proof of the {end}"
         identity = from_diagnostic(values["identity"])
         assert about == [value for name, value in identity.items() if name != "boot"]
         assert (session, ours + theirs) == (int(values["session"]), salt)
@@ -259,3 +261,44 @@ def test_error_codes_and_version_are_those_of_the_code() -> None:
     table = page[page.index("## 10. Error codes") : page.index("## 11.")]
     assert re.findall(r"^\| `([a-z-]+)` \|", table, re.M) == list(ErrorCode.__args__)  # type: ignore[attr-defined]
     assert f"# The device protocol, number {PROTOCOL_VERSION}\n" in page
+
+
+def between(begin: str, end: str) -> str:
+    """The page from one heading to the next that is given."""
+    page = PATH.read_text("utf-8")
+    start = page.index(begin)
+    return page[start : page.index(end, start)]
+
+
+@pytest.mark.parametrize(
+    ("factory", "begin", "end"),
+    [
+        (scs_factory.FACTORY, "The limits of an `scs-16`", "The limits of an `itp-20`"),
+        (itp_factory.FACTORY, "The limits of an `itp-20`", "## 16."),
+    ],
+    ids=["scs-16", "itp-20"],
+)
+def test_limits_of_the_models_are_those_of_the_factories(
+    factory: object, begin: str, end: str
+) -> None:
+    told = re.findall(r"\d+(?:,\d{3})*", between(begin, end))
+    elsewhere = {"tubing", "accuracy", "areas"}
+    for limit in dataclasses.fields(factory):  # type: ignore[arg-type]
+        if limit.name not in elsewhere:
+            assert f"{getattr(factory, limit.name):,}" in told, limit.name
+
+
+@pytest.mark.parametrize(
+    ("status", "begin", "end"),
+    [
+        (scs.StimulatorStatus, "### Alarms of the stimulator", "## 14."),
+        (itp.PumpStatus, "### Alarms of the pump", "### Fill"),
+    ],
+    ids=["scs", "itp"],
+)
+def test_every_alarm_is_explained(status: type[Message], begin: str, end: str) -> None:
+    (kind_row,) = re.findall(
+        r"^\| `alarms` \| .+$", between(f" {status.__name__} ·", "```vector"), re.M
+    )
+    explained = re.findall(r"^\| `([a-z-]+)` \|", between(begin, end), re.M)
+    assert explained == re.findall(r"`([a-z-]+)`", kind_row)[1:]

@@ -97,6 +97,9 @@ def test_an_entry_without_a_source_is_refused_with_line_and_column(tmp_path: Pat
         ("soft: {value: 10 mg,", "soft: {value: 30 mg,", "drugs[0].per_day.soft.value"),
         ("soft: {value: 0.2 mg/day,", "soft: {value: 2 mg/day,", "drugs[0].start[0].soft.value"),
         ("hard: {value: 1 mg/day,", "hard: {value: 21 mg/day,", "drugs[0].start[0].hard.value"),
+        ("soft: {value: 10 mg,", "soft: {value: 0 mg,", "drugs[0].per_day.soft.value"),
+        ("soft: {value: 0.2 mg/day,", "soft: {value: 0 mg/day,", "drugs[0].start[0].soft.value"),
+        ("hard: {value: 2.4 mcg/day,", "hard: {value: 0 mg/day,", "drugs[2].start[0].hard.value"),
         (
             "above: {value: 50 mcg/mL,",
             "above: {value: 3 mg/mL,",

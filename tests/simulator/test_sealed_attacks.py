@@ -349,7 +349,7 @@ def test_a_change_of_any_word_of_the_identity_changes_what_is_proved() -> None:
     """So that a line cannot show the host another model, speed or version than there is."""
     said = Handshake(IDENTITY, 1, bytes(16), bytes(16))
     changes: dict[str, Any] = {
-        "protocol": 4, "family": "scs", "model": "x", "serial": "x", "firmware": "x",
+        "protocol": 3, "family": "scs", "model": "x", "serial": "x", "firmware": "x",
         "calibration": "x", "simulated": False, "speed": 2,
     }  # fmt: skip
     for name, value in changes.items():

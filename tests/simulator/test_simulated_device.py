@@ -93,6 +93,37 @@ def test_a_message_that_is_none_is_refused_to_its_sender() -> None:
     assert refused.code == "bad-message"
 
 
+@pytest.mark.parametrize("body", [b"\x01\x02\x03\x04", {0: 1, 1: 1, 2: 1, 3: 1}, [1, 7, 9], [1, 7]])
+def test_only_of_an_array_of_four_session_and_sequence_can_be_read(body: object) -> None:
+    import cbor2
+
+    assert Bench("pump").device.receive(encode_frame(cbor2.dumps(body)), 0) == b""
+
+
+@pytest.mark.parametrize(
+    ("body", "answered"),
+    [
+        ("84616107 09a0", True),
+        ("84200709a0", True),
+        ("8418010709a0", True),
+        ("84041807 09a0", True),
+        ("84770709f6", False),
+        ("84040709", False),
+        ("84040709a000", True),
+        ("8404f509a0", False),
+        ("84042009a0", False),
+        ("84041b000000010000000009a0", False),
+    ],
+)
+def test_nonsense_is_refused_wherever_its_session_and_sequence_can_be_read(
+    body: str, answered: bool
+) -> None:
+    bench = Bench("pump")
+    data = bench.device.receive(encode_frame(bytes.fromhex(body)), 0)
+    codes = [reply.code for reply in bench._messages(data) if isinstance(reply, Refused)]
+    assert codes == ["bad-message"] * answered
+
+
 # --- faults at a request -------------------------------------------------------------------------
 
 
