@@ -34,7 +34,7 @@ def render_finding(finding: Finding, file: str = "", lines: Sequence[str] = ()) 
         shown.append(f"  limit {finding.limit} ({finding.source})")
     if finding.hint is not None:
         shown.append(f"  hint: {finding.hint}")
-    return "\n".join(_printable(line) for line in shown)
+    return "\n".join(printable(line) for line in shown)
 
 
 def render_findings(findings: Iterable[Finding], file: str = "", lines: Sequence[str] = ()) -> str:
@@ -57,6 +57,6 @@ def _source(finding: Finding, lines: Sequence[str]) -> tuple[str, ...]:
     return (f"  {number} | {window}", f"  {' ' * len(number)} | {caret}")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A line in which every character takes its place and none commands the terminal."""
     return "".join(char if char.isprintable() else " " for char in text)

@@ -211,8 +211,9 @@ class Session(Conversation):
             settled = await self._settle(intent_id)
             return refused if settled.outcome == "refused" else settled
         if step.prepares is not None:
-            what = "did not answer" if reply is None else f"answered {reply!r}"
-            return Result("refused", f"the device {what} while staging; nothing was committed")
+            what = "did not answer" if reply is None else f"answered {type(reply).__name__} wrongly"
+            text = f"the device {what} while staging: nothing was committed, it can be tried again"
+            return Result("refused", text)
         return await self._settle(clearance.intent_id)
 
     def _last_look(

@@ -269,6 +269,7 @@ async def _mri(controller: AnyController, request: MriRequest) -> Answer:
 
 async def _status(controller: AnyController) -> Answer:
     sample = await controller.sample()
+    boluses = await _boluses(controller)
     state = controller.state
     return Answer(
         code=DONE,
@@ -284,6 +285,7 @@ async def _status(controller: AnyController) -> Answer:
             "state": sample.state,
             "delivering": sample.delivering,
             "values": sample.values,
+            "boluses": boluses,
             "alarms": list(sample.alarms),
             "unsettled": [
                 {"id": intent.id, "command": intent.command} for intent in state.unsettled
@@ -295,6 +297,18 @@ async def _status(controller: AnyController) -> Answer:
             "clock_change": next_clock_change(state.timezone, wall_now()),
         },
     )
+
+
+async def _boluses(controller: AnyController) -> list[dict[str, Any]]:
+    """Every bolus that had not ended when last heard of, by the pump's own count of it now."""
+    if not isinstance(controller, PumpController):
+        return []
+    open_ones = [one for one in controller.state.reservations if not one.closed]
+    counts = [(one, await controller.progress_of(one.id)) for one in open_ones]
+    return [
+        {"id": one.id, "state": now.state, "delivered_nL": now.delivered, "asked_nL": one.most}
+        for one, now in counts
+    ]
 
 
 def _over(what: str, over: int) -> str:

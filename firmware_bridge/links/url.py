@@ -232,6 +232,11 @@ def _no_scheme(text: str) -> str:
     ):
         port = text if text.startswith("/") else text.upper()
         return f"{text!r} is a port, not a device URL: write {serial_url(port)}"
+    if text.startswith("usbip:"):
+        return (
+            f"{text!r} is where a simulator listens, not a device URL: `usbip attach` makes a "
+            f"USB device of it: write {EXAMPLES['usb']}"
+        )
     return f"{text!r} is no device URL: write for example {' or '.join(EXAMPLES.values())}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import cbor2
 
+from device_profiles.rendering import printable
 from firmware_bridge.families.table import CATALOGUE
 from firmware_bridge.protocol.catalogue import Envelope
 from firmware_bridge.protocol.frames import decode_frame
@@ -170,7 +171,8 @@ def said(envelope: Envelope, seal: str = "") -> str:
 def words(entry: Entry) -> str:
     """What a frame says, or what became of the line, in one line of text."""
     if isinstance(entry, Happening):
-        return f"{entry.event}{': ' if entry.text else ''}{entry.text}"
+        # A capture comes from anywhere: its texts must not command the reader's terminal.
+        return printable(f"{entry.event}{': ' if entry.text else ''}{entry.text}")
     if entry.envelope is None:
         return f"({entry.problem}) {entry.wire.hex()}"
     return said(entry.envelope, " sealed" if entry.is_sealed else "")

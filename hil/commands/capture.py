@@ -11,6 +11,7 @@ from rich.text import Text
 
 from device_profiles.errors import UsageError
 from device_profiles.notation import parse_duration
+from device_profiles.rendering import printable
 from firmware_bridge.key_file import key_of_text
 from firmware_bridge.protocol.messages import PROTOCOL_VERSION
 from hil.capture.conversation import (
@@ -163,7 +164,7 @@ def show(file: CaptureArgument, form: FormatOption = Format.TEXT) -> None:
             )
             return DONE
         console = out()
-        console.print(Text(f"neuraxis {' '.join(capture.began.command)}"))
+        console.print(Text(printable(f"neuraxis {' '.join(capture.began.command)}")))
         for entry in entries:
             console.print(Text(line_of(entry)))
         console.print(Text(_end_of(capture)))

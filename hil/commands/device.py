@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -19,7 +19,8 @@ from device_profiles.errors import (
     Uncertain,
     UsageError,
 )
-from device_profiles.notation import parse_current, parse_duration, parse_mass
+from device_profiles.notation import parse_current, parse_duration, parse_mass, write_volume
+from device_profiles.quantities import NanoLitres
 from firmware_bridge.clock import Clock
 from firmware_bridge.link_counts import DROPPED
 from hil.alarm_board import AlarmsRequest, highest_in_words
@@ -181,6 +182,7 @@ def _show_status(answer: Answer) -> None:
         or "none",
         "patient": data["patient"] or "none",
         **data["values"],
+        **{f"bolus {one['id']:#x}": _bolus_row(one) for one in data["boluses"]},
         "alarms": ", ".join(data["alarms"]) or "none",
         "highest alarm": highest_in_words(data),
         "event loop": f"late by {data['loop']['latest_ms']} ms at most",
@@ -193,6 +195,11 @@ def _show_status(answer: Answer) -> None:
         rows["next clock change"] = data["clock_change"]
     for name, value in rows.items():
         console.print(Text(f"  {name:<24} {value}"))
+
+
+def _bolus_row(one: dict[str, Any]) -> str:
+    given, asked = NanoLitres(one["delivered_nL"]), NanoLitres(one["asked_nL"])
+    return f"{one['state']}: {write_volume(given)} of {write_volume(asked)}"
 
 
 def stop(

@@ -55,6 +55,7 @@ def test_what_is_understood(text: str, expected: dict[str, object]) -> None:
         ("tcp://host:70/path", "not HOST:PORT"),
         ("tcp://me@host:70", "not HOST:PORT"),
         ("tcp://host:70 ", "space"),
+        ("usbip:127.0.0.1:3240", "usbip attach"),
         ("sim://robot", "only stimulator and pump"),
         ("sim://pump?seed=1&seed=1", "'seed' is given twice"),
         ("sim://pump?seed=-1", "seed is '-1'"),

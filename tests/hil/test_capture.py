@@ -131,6 +131,19 @@ def test_what_is_no_good_is_marked(tmp_path: Path) -> None:
     assert value["code"] == 0
 
 
+def test_a_capture_cannot_command_the_terminal_of_whoever_reads_it(
+    two_runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    evil = tmp_path / "evil.capture"
+    lines = lines_of(two_runs[0])
+    lines[0]["command"] = ["run", "\x1b]0;owned\x07.yaml"]
+    write_lines(evil, lines)
+    shown = cli("capture", "show", evil)
+    assert shown.code == 0, shown.said
+    assert "]0;owned" in shown.out
+    assert not any(sign in shown.out for sign in ("\x1b", "\x07"))
+
+
 def test_a_frame_that_the_host_could_not_open_is_said_to_be_sealed(
     two_runs: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -301,7 +301,12 @@ def test_a_pump_delivers_on_after_apply_and_a_bolus_is_judged_by_every_window(
     assert status.json["state"] == "running"
     assert status.json["values"]["flow_nL_per_day"] in (240_000, 180_000)
     assert status.json["patient"] == "BENCH-012"
-    assert cli("bolus", "0.1 mg", "--over", "10 min", *device).code == 0
+    given = cli("bolus", "0.1 mg", "--over", "10 min", *device)
+    assert (given.code, "100 mcg over 10 min has begun" in given.out) == (0, True)
+    (shown,) = cli("status", *device).json["boluses"]
+    assert (shown["state"], shown["asked_nL"]) == ("running", 10_000)
+    assert shown["delivered_nL"] <= shown["asked_nL"]
+    assert " of 0.01 mL" in cli("status", *device, "--format", "text").out
     refused = cli("bolus", "0.1 mg", "--over", "10 min", *device)
     assert refused.code == 3
     lockout, window = refused.json["findings"]

@@ -282,7 +282,7 @@ def pump_sample(status: Reply) -> Sample:
     Safe is a pump without a bolus or prime; a bridge may go on, since it is basal.
     """
     if not isinstance(status, PumpStatus):
-        raise DeviceFault(f"the pump answered a status request with {status!r}")
+        raise DeviceFault(f"the pump answered a status request with {type(status).__name__}")
     return Sample(
         clock=Milliseconds(status.clock),
         boot=status.boot,

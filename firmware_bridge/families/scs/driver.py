@@ -192,7 +192,7 @@ class StimulatorDriver:
 def stimulator_sample(status: Reply) -> Sample:
     """A status message in common words. Raises DeviceFault for anything else."""
     if not isinstance(status, StimulatorStatus):
-        raise DeviceFault(f"the stimulator answered a status request with {status!r}")
+        raise DeviceFault(f"the stimulator answered a status request with {type(status).__name__}")
     values = {
         f"area_{number}_amplitude_uA": amplitude
         for number, amplitude in enumerate(status.amplitudes, start=1)
