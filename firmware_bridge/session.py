@@ -75,21 +75,26 @@ class Session(Conversation):
         """
         await self._link.open(self)
         try:
-            return await self._meet()
-        except DeviceSilent as error:
-            blind = Stop("policy" if depth == "flow" else depth)
             try:
-                answer = f"it answers {type(await self.lower(blind)).__name__}"
-            except LinkError:
-                answer = "nothing of use came back"
-            await self._link.close()
-            raise Uncertain(
-                f"the stop could not be confirmed: a stop ({blind.depth}) was sent to whoever "
-                f"hears it, and {answer}. Before that: {error}"
-            ) from error
+                return await self._meet()
+            except DeviceSilent as error:
+                raise Uncertain(
+                    f"{await self._stop_blindly(depth)} Before that: {error}"
+                ) from error
         except BaseException:
             await self._link.close()
             raise
+
+    async def _stop_blindly(self, depth: StopDepth) -> str:
+        blind = Stop("policy" if depth == "flow" else depth)
+        try:
+            answer = f"it answers {type(await self.lower(blind)).__name__}"
+        except LinkError:
+            answer = "nothing of use came back"
+        return (
+            f"the stop could not be confirmed: a stop ({blind.depth}) was sent to whoever hears "
+            f"it, and {answer}."
+        )
 
     async def replace(self, link: Link) -> Identity:
         """See `Conversation.replace`; what ran on a lease over the old link is on its way down."""
