@@ -92,15 +92,16 @@ def judge_plan(
     least, most = _planned(plans, last, now, jumped=jumped)
     newest = track.marks[-1]
     elapsed = Milliseconds(newest.elapsed + lasted(last, now, jumped=jumped))
-    pressed = now.presses != newest.presses
+    # The pump counts presses anew with each Commit, also of the same program in mid-window.
+    fresh = now.presses - last.presses if now.presses >= last.presses else now.presses
     mark = Mark(
         now.at,
         elapsed,
         now.delivered,
         newest.least + least,
         newest.most + most,
-        now.presses,
-        Milliseconds(elapsed + _longest_press(plans)) if pressed else newest.runs_until,
+        newest.presses + fresh,
+        Milliseconds(elapsed + _longest_press(plans)) if fresh else newest.runs_until,
     )
     track = replace(track, marks=_recent((*track.marks, mark)))
     alarms = _judge_windows(track, granted, profile)
@@ -190,7 +191,7 @@ def _most(
 ) -> NanoLitres:
     """The most that a window may have let out, the pump's accuracy included."""
     length = Milliseconds(now.elapsed - first.elapsed)
-    presses = max(0, now.presses - first.presses)
+    presses = now.presses - first.presses
     run_on = max(0, min(now.elapsed, first.runs_until) - first.elapsed)
     basal = divide_up(now.most - first.most, DAY_MS)
     button = max(_of_presses(plan, presses, run_on, length) for plan in plans)

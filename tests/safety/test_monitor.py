@@ -176,6 +176,19 @@ def test_presses_are_an_excuse_for_as_much_as_the_button_gives_and_no_more() -> 
 
 
 @pytest.mark.requirement("SR-54")
+def test_a_press_stays_an_excuse_when_the_same_program_is_committed_once_more() -> None:
+    """A pump counts its presses anew with every Commit; the window goes on."""
+    watched = vigil(button=button_nl(15_000, over=2 * MINUTE))
+    quiet(watched.wait(6 * MINUTE))
+    watched.pump.begin(15_000, 2 * MINUTE)
+    quiet(watched.wait(150 * SECOND))
+    watched.pump.presses = 0
+    quiet(watched.wait(10 * MINUTE))
+    watched.pump.free = 30 * HOURLY
+    assert first(watched.wait(10 * MINUTE), "over-delivery") is not None, "and it is no other"
+
+
+@pytest.mark.requirement("SR-54")
 def test_a_button_that_nobody_presses_excuses_nothing() -> None:
     told = vigil(gain=1_300_000, button=button_nl(15_000)).wait(6 * MINUTE)
     assert first(told, "over-delivery") == 5 * MINUTE

@@ -263,6 +263,14 @@ def test_no_other_device_confirms_a_stop() -> None:
 
 
 @pytest.mark.real_clock
+@pytest.mark.parametrize("name", ["applied-again-after-a-press", "stopped-in-a-press"])
+def test_the_monitor_stops_no_pump_whose_patient_pressed_before_a_program_came_again(
+    name: str,
+) -> None:
+    assert run_plan(read_plan(KNOWN / f"monitor-and-a-pump-{name}.yaml")).wrong == ()
+
+
+@pytest.mark.real_clock
 @pytest.mark.parametrize("name", ["start-that-a-status-overtook", "lowering-that-is-repeated"])
 def test_the_monitor_stops_no_stimulator_that_gives_what_was_asked_for(name: str) -> None:
     assert run_plan(read_plan(KNOWN / f"monitor-stops-a-{name}.yaml")).wrong == ()
