@@ -209,9 +209,7 @@ class Storm:
         if not self.is_swapped:
             self.wire.receive(data)
             return
-        self.record.at_another.append(
-            (self.clock.world_ms(), self.line.plug, self.line.plain(data))
-        )
+        self.record.elsewhere.add(self.line.plug)
         if self._decoy is None:
             kind = MACHINES[self.plan.family]
             self._decoy = SimulatedDevice(kind, wall_ms=START_MS, serial=OTHER_SERIAL)

@@ -83,7 +83,7 @@ def _frames(record: Record) -> Iterator[str]:
     left: Counter[int] = Counter()
     waiting = [one for one in record.asked if one.what == "stop" and one.stood]
     newest: Asked | None = None
-    for at, from_host, data in record.line.said:
+    for at, from_host, data, _ in record.line.said:
         if not from_host or len(data) < 4:
             continue
         kind = kind_of(data)
@@ -107,16 +107,16 @@ def _frames(record: Record) -> Iterator[str]:
 def _another(record: Record) -> Iterator[str]:
     """A device that nobody asked for does nothing for anybody, and its word counts for nothing.
 
-    What a host sends before it can know that the plug was moved arrives there too, also an `Open`;
-    but no `Open` follows once that device has been asked who it is.
+    What a host sends before it can know that the plug was moved arrives there too, also an `Open`,
+    and it may be long under way; but no `Open` leaves once that device has been asked who it is.
     """
     asked_in = -1
-    for at, place, data in record.at_another:
-        is_whole = len(data) > 3 and decode_frame(data[:-1]) is not None
-        kind = kind_of(data) if is_whole else None
-        if kind == IDENTIFY:
+    for at, from_host, data, place in record.line.said:
+        if not from_host or place not in record.elsewhere:
+            continue
+        if kind_of(data) == IDENTIFY:
             asked_in = place
-        elif kind in OPENS and asked_in == place:
+        elif kind_of(data) in OPENS and asked_in == place:
             yield f"at {at} ms another device was asked to open a conversation"
     for own in record.another_knows:
         yield f"another device was asked what became of id {own}, or to act on it"
@@ -131,7 +131,7 @@ def _stops(record: Record) -> Iterator[str]:
     """A stop leaves at once; the device is stopped only when a person asked for it."""
     left = [
         at
-        for at, from_host, data in record.line.said
+        for at, from_host, data, _ in record.line.said
         if from_host and len(data) > 3 and kind_of(data) == STOP
     ]
     asked = [one for one in record.asked if one.what in ("stop", "switch", "apply")]

@@ -27,9 +27,8 @@ class Record:
     """When the monitor asked for a stop, for which alarm, and how deep."""
     renewed: list[int] = field(default_factory=list)
     """When the device took a renewal of the lease, or a start."""
-    at_another: list[tuple[int, int, bytes]] = field(default_factory=list)
-    """What arrived at another device while that one was at the end of the line: when, in which
-    place of the plug, what."""
+    elsewhere: set[int] = field(default_factory=set)
+    """The places of the plug in which something arrived at another device."""
     another_knows: tuple[int, ...] = ()
     """The ids that the other device has in its memory at the end."""
     reached: Counter[str] = field(default_factory=Counter)

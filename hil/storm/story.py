@@ -70,7 +70,7 @@ def _deed(deed: Deed) -> str:
 def _frames(record: Record) -> Iterator[Line]:
     """What left either end; whether it arrived is the weather's business."""
     decoders = {True: FrameDecoder(), False: FrameDecoder()}
-    for at, from_host, data in record.line.said:
+    for at, from_host, data, _ in record.line.said:
         for body in decoders[from_host].feed(data):
             try:
                 text = said(CATALOGUE.decode(body))

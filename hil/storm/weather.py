@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from random import Random
+from typing import NamedTuple
 
 from device_profiles.errors import LinkError, LinkLost
 from firmware_bridge.links.base import Link, Receiver
@@ -22,6 +23,15 @@ def kind_of(frame: bytes) -> int:
     if frame[1] != PLAIN:
         return 0
     return frame[2] if frame[2] < 24 else frame[3]
+
+
+class Said(NamedTuple):
+    """Bytes that left an end of the line (ms), in plain, while the plug was in a place."""
+
+    at: int
+    from_host: bool
+    data: bytes
+    plug: int
 
 
 class Line:
@@ -48,8 +58,8 @@ class Line:
         self.end: HostLink | None = None
         self.traffic: list[tuple[int, bool, bytes]] = []
         """Every piece of bytes that has left an end: when, whether from the host, what."""
-        self.said: list[tuple[int, bool, bytes]] = []
-        """The same, in plain."""
+        self.said: list[Said] = []
+        """The same, in plain, and in which place the plug was."""
         self._kept: dict[bool, deque[bytes]] = {
             True: deque(maxlen=KEPT),
             False: deque(maxlen=KEPT),
@@ -81,7 +91,7 @@ class Line:
     def _leaves(self, data: bytes, *, from_host: bool) -> None:
         now = self._now_ms()
         self.traffic.append((now, from_host, data))
-        self.said.append((now, from_host, self.plain(data)))
+        self.said.append(Said(now, from_host, self.plain(data), self.plug))
 
     def flood(self, size: int) -> None:
         """Noise and old frames at both ends."""

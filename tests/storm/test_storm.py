@@ -91,7 +91,7 @@ def test_a_sealed_storm_has_the_same_bytes_again_and_its_oracle_understands_them
     assert digest_of(record) == digest_of(again)
     therapy = {0x05, 0x20, 0x21, 0x40}
     went = {kind_of(data) for _, from_host, data in record.line.traffic if from_host}
-    said = {kind_of(data) for _, from_host, data in record.line.said if from_host}
+    said = {kind_of(data) for _, from_host, data, _ in record.line.said if from_host}
     assert not went & therapy
     assert said & therapy
     assert 0 in went
@@ -240,6 +240,11 @@ def test_every_storm_that_is_kept_is_of_a_bug_that_was_found() -> None:
 @pytest.mark.requirement("SR-58")
 def test_a_plan_from_before_a_stop_is_void_after_it() -> None:
     assert run_plan(read_plan(KNOWN / "stop-between-plan-and-confirm.yaml")).wrong == ()
+
+
+@pytest.mark.real_clock
+def test_a_question_that_was_long_under_way_is_no_word_to_another_device() -> None:
+    assert run_plan(read_plan(KNOWN / "handshake-late-at-another-device.yaml")).wrong == ()
 
 
 @pytest.mark.real_clock
