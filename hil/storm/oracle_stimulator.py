@@ -110,14 +110,15 @@ def _rough(record: Record) -> list[int]:
     """Every second in which something kept the host from renewing."""
     rough = {at for at, do, _ in record.events if do not in PEOPLE}
     weather: dict[str, tuple[int, int]] = {}
-    for act in record.plan.acts:
+    # Each act has its event, which says when it came in the world: a host that slept is behind.
+    for act, (at, _, _) in zip(record.plan.acts, record.events, strict=False):
         if act.do == "weather":
             begun, strength = weather.get(act.where, (0, 0))
             if strength:
-                rough.update(range(begun, act.at, 1_000))
-            weather[act.where] = (act.at, act.amount)
+                rough.update(range(begun, at, 1_000))
+            weather[act.where] = (at, act.amount)
         elif act.do in ("cut", "unplug", "swap", "slow", "full", "sync"):
-            rough.update(range(act.at, act.at + act.amount + 10_000, 1_000))
+            rough.update(range(at, at + act.amount + 10_000, 1_000))
     for begun, strength in weather.values():
         if strength:
             rough.update(range(begun, record.end + 1_000, 1_000))

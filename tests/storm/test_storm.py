@@ -243,6 +243,11 @@ def test_a_plan_from_before_a_stop_is_void_after_it() -> None:
 
 
 @pytest.mark.real_clock
+def test_a_lease_that_bad_weather_ends_is_no_fault_of_a_host_that_has_slept() -> None:
+    assert run_plan(read_plan(KNOWN / "lease-lost-in-bad-weather-after-a-sleep.yaml")).wrong == ()
+
+
+@pytest.mark.real_clock
 def test_a_question_that_was_long_under_way_is_no_word_to_another_device() -> None:
     assert run_plan(read_plan(KNOWN / "handshake-late-at-another-device.yaml")).wrong == ()
 
