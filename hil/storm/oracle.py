@@ -112,6 +112,8 @@ def _another(record: Record) -> Iterator[str]:
     """
     asked_in = -1
     for at, from_host, data, place in record.line.said:
+        if at >= record.calm_from:
+            break  # the plug is where it belongs
         if not from_host or place not in record.elsewhere:
             continue
         if kind_of(data) == IDENTIFY:
