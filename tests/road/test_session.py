@@ -45,6 +45,7 @@ from firmware_bridge.protocol.catalogue import (
     Envelope,
 )
 from firmware_bridge.protocol.messages import (
+    PROTOCOL_VERSION,
     AskEvent,
     AskOutcome,
     AskStatus,
@@ -823,8 +824,8 @@ class Scripted(Link):
 def who(**other: Any) -> Callable[[Envelope], Reply | None]:
     """A device that says who it is, opens sessions, and nothing else."""
     values: dict[str, Any] = {
-        "protocol": 3, "family": "scs", "model": "scs-16", "serial": "S-1", "firmware": "1.0.0",
-        "calibration": "c", "simulated": True, "speed": 1, "boot": 1,
+        "protocol": PROTOCOL_VERSION, "family": "scs", "model": "scs-16", "serial": "S-1",
+        "firmware": "1.0.0", "calibration": "c", "simulated": True, "speed": 1, "boot": 1,
     }  # fmt: skip
 
     def answer(envelope: Envelope) -> Reply | None:
@@ -844,7 +845,7 @@ def who(**other: Any) -> Callable[[Envelope], Reply | None]:
 @pytest.mark.parametrize(
     ("identity", "serial", "error", "words"),
     [
-        ({"protocol": 1}, None, DeviceFault, "speaks protocol 1, this host speaks 3"),
+        ({"protocol": 1}, None, DeviceFault, "speaks protocol 1, this host speaks 4"),
         ({"family": "drg"}, None, DeviceFault, "of the family 'drg'"),
         ({"serial": "S-2"}, "S-1", Refused, "S-2 answers, and S-1 was asked for"),
         ({"model": "itp-20"}, None, DeviceFault, "of a pump's model"),
