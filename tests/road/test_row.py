@@ -12,13 +12,18 @@ async def _stands(row: Row, name: str, seen: list[str], leave: asyncio.Event) ->
         await leave.wait()
 
 
+def _three_stand(
+    row: Row, doors: list[asyncio.Event]
+) -> tuple[list[str], list[asyncio.Task[None]]]:
+    """a, b and c take their places; who has had a turn, and their tasks."""
+    seen: list[str] = []
+    named = zip("abc", doors, strict=True)
+    return seen, [asyncio.ensure_future(_stands(row, name, seen, door)) for name, door in named]
+
+
 async def test_each_has_its_turn_once_all_before_it_have_left() -> None:
     row, doors = Row(), [asyncio.Event() for _ in "abc"]
-    seen: list[str] = []
-    tasks = [
-        asyncio.ensure_future(_stands(row, name, seen, door))
-        for name, door in zip("abc", doors, strict=True)
-    ]
+    seen, tasks = _three_stand(row, doors)
     for number, door in enumerate(doors):
         await asyncio.sleep(1)
         assert seen == list("abc"[: number + 1])
@@ -38,11 +43,7 @@ async def test_a_place_is_taken_before_anything_is_awaited() -> None:
 
 async def test_who_is_cancelled_while_waiting_lets_nobody_overtake() -> None:
     row, doors = Row(), [asyncio.Event() for _ in "abc"]
-    seen: list[str] = []
-    tasks = [
-        asyncio.ensure_future(_stands(row, name, seen, door))
-        for name, door in zip("abc", doors, strict=True)
-    ]
+    seen, tasks = _three_stand(row, doors)
     await asyncio.sleep(1)
     tasks[1].cancel()
     await asyncio.sleep(1)

@@ -510,13 +510,19 @@ async def test_a_second_apply_while_running_goes_through_zero_first() -> None:
         assert bench.device.done("commit") == 2
 
 
+async def _measures_long(bench: Road) -> StimulatorController:
+    """One whose measurement takes longer than a reply is waited for."""
+    controller = await bench.stimulator()
+    await apply(controller)
+    long = replace(controller.profile.impedance, test_pulses=20)
+    controller.profile = replace(controller.profile, impedance=long)
+    return controller
+
+
 @pytest.mark.requirement("SR-45")
 async def test_a_measurement_that_takes_longer_than_a_reply_may_is_waited_for() -> None:
     async with road("stimulator") as bench:
-        controller = await bench.stimulator()
-        await apply(controller)
-        long = replace(controller.profile.impedance, test_pulses=20)
-        controller.profile = replace(controller.profile, impedance=long)
+        controller = await _measures_long(bench)
         began = bench.device.t_ms
         ohms = await controller.measure()
         assert bench.device.t_ms - began > 600
@@ -528,10 +534,7 @@ async def test_a_measurement_that_takes_longer_than_a_reply_may_is_waited_for() 
 @pytest.mark.requirement("SR-27")
 async def test_a_measurement_that_a_restart_cut_short_is_told_as_such() -> None:
     async with road("stimulator") as bench:
-        controller = await bench.stimulator()
-        await apply(controller)
-        long = replace(controller.profile.impedance, test_pulses=20)
-        controller.profile = replace(controller.profile, impedance=long)
+        controller = await _measures_long(bench)
         measuring = asyncio.ensure_future(failure(controller.measure()))
         await rise(0.8)
         bench.runner.inject("reset")
