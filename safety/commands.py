@@ -37,7 +37,7 @@ class Instant:
 
     ``slow`` never runs ahead of real therapy time and stands still while the host is off: it
     decides lockouts and windows. ``fast`` never runs behind: it decides ages and watchdogs.
-    ``wall`` is Unix time and labels entries; it decides nothing.
+    ``wall`` is Unix time and labels entries; it decides no limit.
     """
 
     slow: Milliseconds

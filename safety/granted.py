@@ -60,7 +60,8 @@ class Granted:
     ``program`` is what a pump was last verified, or else found, to deliver; ``running`` what a
     stimulator shows; ``open`` the intents whose outcome nobody knows, ``doubted`` those of them
     that were asked about in vain. ``differs`` is how the device's program differs, until one is
-    applied. ``meter`` is what a pump's meters last showed, at the slow time of its entry.
+    applied. ``meter`` is what a pump's meters last showed, at the slow time of its entry;
+    ``clock_was_set``: since then the pump's clock went on by more than a time without a host.
     """
 
     identity: DeviceIdentity | None = None
@@ -76,6 +77,7 @@ class Granted:
     stop_open: bool = False
     waivers: tuple[StandingWaiver, ...] = ()
     meter: Metered | None = None
+    clock_was_set: bool = False
 
     @property
     def speed(self) -> int:
@@ -111,7 +113,13 @@ def after(granted: Granted, event: Event, heard: Milliseconds) -> Granted:
         case Connected():
             running = granted.running if event.delivering else None
             is_open = granted.stop_open and event.delivering
-            return replace(granted, identity=event.identity, running=running, stop_open=is_open)
+            return replace(
+                granted,
+                identity=event.identity,
+                running=running,
+                stop_open=is_open,
+                clock_was_set=_was_set(granted.meter, event),
+            )
         case Found():
             return replace(granted, program=granted.program or event.program)
         case Intended():
@@ -141,9 +149,20 @@ def after(granted: Granted, event: Event, heard: Milliseconds) -> Granted:
             running = None if event.confirmed else granted.running
             return replace(granted, running=running, stop_open=not event.confirmed)
         case Metered():
-            return replace(granted, meter=event)
+            return replace(granted, meter=event, clock_was_set=False)
         case _:
             return granted
+
+
+def _was_set(meter: Metered | None, now: Connected) -> bool:
+    """Whether a device's clock went on since a reading by a day more than the host's wall did.
+
+    Then one of the two was set, and how long a pump was left alone nobody knows.
+    """
+    if meter is None:
+        return False
+    by_wall = max(0, now.at.wall - meter.at.wall) * now.identity.speed
+    return now.clock - meter.clock > by_wall + DAY_MS
 
 
 def _intended(granted: Granted, event: Intended, heard: Milliseconds) -> Granted:

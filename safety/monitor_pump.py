@@ -211,9 +211,9 @@ def _judge_clock(
     ahead = now.clock - now.at
     alarm = Alarm("clock-jump", "LOW", "SR-15", "the pump's clock jumped: its schedule follows it")
     if track.ahead is None:
-        if now.clock >= last.clock:
+        if now.clock >= last.clock and not granted.clock_was_set:
             return [], replace(track, ahead=ahead)
-        # Set back while nobody watched: how long it was is not known, so nothing is compared.
+        # Set while nobody watched: how long it was is not known, so nothing is compared.
         return [alarm], Track(missing=track.missing, ahead=ahead)
     if abs(ahead - track.ahead) <= CLOCK_TOLERANCE * granted.speed:
         return [], track

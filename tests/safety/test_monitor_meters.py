@@ -7,6 +7,7 @@ from clinical_examples import ITP
 from kernel_bench import DAY, HOUR, HOURLY, MINUTE, instant, pump_case
 from monitor_bench import (
     HONEST,
+    IDENTITY,
     MIDNIGHT,
     PPM,
     SECOND,
@@ -27,7 +28,7 @@ from device_profiles.quantities import (
     NanoLitresPerDay,
 )
 from safety.alarm_table import Priority
-from safety.events import Intended, Unverified
+from safety.events import Connected, Intended, Unverified
 from safety.granted import after
 from safety.monitor_readings import Track
 from safety.outputs import Bridge, DrugInPump, FlowStep, PumpProgram
@@ -103,6 +104,41 @@ def test_a_clock_that_was_set_back_while_nobody_watched_is_told_and_nothing_is_c
     quiet(watched.wait(HOUR, MINUTE))
     pump.free, pump.shown_flow = 100_000_000, 6 * HOURLY
     assert first(watched.wait(2 * SECOND), "free-flow") is not None
+
+
+A_DAY_BY_THE_WALL = (
+    (DAY, None),
+    (2 * DAY, None),
+    (2 * DAY + 1, "clock-jump"),
+    (20_000 * DAY, "clock-jump"),
+)
+"""By how much the pump's clock went on, and what is told of it; a day is no reason to doubt it."""
+
+
+@pytest.mark.requirement("SR-15", "SR-30")
+@pytest.mark.fault("F56")
+@pytest.mark.parametrize(("went_on", "told"), A_DAY_BY_THE_WALL)
+def test_a_clock_that_was_set_forward_while_nobody_watched_makes_no_deficit(
+    went_on: int, told: str | None
+) -> None:
+    program, missing = pump_case().program, 6 * HOURLY // 5
+    meter = metered(0, MIDNIGHT, 1_000_000, 20_000_000, missing)
+    granted = after(granted_to(program), meter, Milliseconds(0))
+    a_day_later = replace(meter.at, wall=Milliseconds(meter.at.wall + DAY))
+    clock = Milliseconds(MIDNIGHT + went_on)
+    granted = after(
+        granted, Connected(a_day_later, IDENTITY, 1, True, clock, True), Milliseconds(0)
+    )
+    pump = PaperPump(program, delivered=1_000_000 * DAY * PPM)
+    pump.clock = clock
+    watched = Vigil(pump, granted, at=SECOND)
+    codes = {alarm.code for alarm in watched.look()}
+    if told is None:
+        assert "deficit" in codes, "a pump that stood still for as long as its clock says is told"
+        return
+    assert codes == {told}
+    assert watched.track.missing_volume == missing, "what was missing before is not forgotten"
+    quiet(watched.wait(HOUR, MINUTE))
 
 
 @pytest.mark.requirement("SR-54")
