@@ -69,5 +69,5 @@ async def bring_to_safe_state(
     except (LinkError, DeviceFault) as error:
         raise Uncertain(f"the stop could not be confirmed: {error}") from error
     raise Uncertain(
-        "the stop was answered, but the device does not show its safe state: take it off by hand"
+        "the stop was answered, but the device does not show its safe state: disconnect it by hand"
     )

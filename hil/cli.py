@@ -10,14 +10,13 @@ from rich.text import Text
 
 from firmware_bridge.simulator.faults import describe_faults
 from hil.commands import alarms, bench, capture, device, files, journal, keys, mri, storm, therapy
+from hil.commands.group import Commands
 from hil.commands.options import DISCLAIMER
 from hil.commands.shell import errors
 from hil.exit_codes import DONE, INTERNAL_ERROR
 
-app = typer.Typer(
-    no_args_is_help=True,
+app = Commands(
     add_completion=False,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Drives spinal cord stimulators and intrathecal pumps on a bench: reads a therapy file, "
     "judges it, shows the plan, sends it, reads it back and watches it. " + DISCLAIMER,

@@ -41,7 +41,7 @@ class AlarmKind:
 _BY_DRUG: tuple[Priority, ...] = ("HIGH", "MEDIUM", "LOW")
 _AFTER_TOO_MUCH = (
     "Look at the person first: breathing, alertness, pressure. The monitor has stopped the device "
-    "by its drug's policy; if too much still flows, `neuraxis stop --flow`, or take it off by hand."
+    "by its drug's policy; if too much still flows, `neuraxis stop --flow`, or disconnect it."
 )
 _GET_FLOW_BACK = (
     "Watch the person for withdrawal. Find out why nothing flows; apply the therapy file again, or "
@@ -260,7 +260,7 @@ _KINDS = (
         ("HIGH",),
         "SR-32",
         "a stop was sent and the safe state never seen",
-        "Go to the device and take it off by hand.",
+        "Go to the device and disconnect it by hand: its leads, or its catheter.",
     ),
     AlarmKind(
         "monitor-lost",
@@ -391,7 +391,7 @@ _KINDS = (
         ("MEDIUM",),
         "SR-55",
         "the output does not follow what was set",
-        "Take the device off by hand if too much flows; do not start it again.",
+        "Disconnect the leads by hand if too much flows; do not start it again.",
     ),
     AlarmKind(
         "overdischarge",

@@ -30,6 +30,7 @@ from hil.capture.recording import TALKS, Recorded
 from hil.capture.replay import Verdict
 from hil.capture.replay import replay as play
 from hil.capture.writing import CaptureWriter
+from hil.commands.group import Commands
 from hil.commands.options import Format, FormatOption
 from hil.commands.shell import errors, guarded, notation, out, print_json
 from hil.exit_codes import DONE, INTERNAL_ERROR
@@ -40,9 +41,7 @@ MOST_TEXT = 1 << 20
 """Bytes of an input file that a capture keeps."""
 TORN = "the last line of {} is not whole: whoever recorded it was ended in mid-word"
 
-capture_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
+capture_app = Commands(
     help="Record a conversation with a device, show it, compare two.",
 )
 CaptureArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A capture.")]
@@ -168,7 +167,7 @@ def show(file: CaptureArgument, form: FormatOption = Format.TEXT) -> None:
         for entry in entries:
             console.print(Text(line_of(entry)))
         console.print(Text(_end_of(capture)))
-        _tell_torn(capture)
+        _tell_oddities(capture)
         return DONE
 
     guarded(form, work)
@@ -202,6 +201,17 @@ def _tell_torn(capture: Capture) -> None:
         errors().print(Text(TORN.format(capture.path)))
 
 
+def _tell_oddities(capture: Capture) -> None:
+    _tell_torn(capture)
+    if capture.began.protocol != PROTOCOL_VERSION:
+        errors().print(
+            Text(
+                f"{capture.path} was recorded in protocol {capture.began.protocol}, and this "
+                f"version reads {PROTOCOL_VERSION}: what has changed in between is no message here"
+            )
+        )
+
+
 @capture_app.command()
 def diff(
     one: Annotated[Path, typer.Argument(metavar="A", help="A capture.")],
@@ -232,7 +242,7 @@ def diff(
             print_json(as_json(found))
         else:
             for capture in captures:
-                _tell_torn(capture)
+                _tell_oddities(capture)
             lines = (
                 ["the same"]
                 if found is None

@@ -8,13 +8,12 @@ from rich.text import Text
 from device_profiles.errors import NeuraxisError
 from device_profiles.schema import therapy_schema
 from hil.check import Check, check_file, wall_now
+from hil.commands.group import Commands
 from hil.commands.options import FileArgument, Format, FormatOption, FormularyOption
 from hil.commands.shell import errors, fail, guarded, out, print_json
 from hil.exit_codes import USAGE, code_of_findings
 
-schema_app = typer.Typer(
-    no_args_is_help=True, help="JSON Schemas for editors.", rich_markup_mode=None
-)
+schema_app = Commands(help="JSON Schemas for editors.")
 
 
 def check(

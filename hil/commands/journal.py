@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from device_profiles.errors import UsageError
+from hil.commands.group import Commands
 from hil.commands.options import Format, FormatOption
 from hil.commands.shell import guarded, out, places, print_json, tell
 from hil.exit_codes import DONE, REFUSED, USAGE
@@ -16,7 +17,7 @@ from safety.audit import audit
 from safety.journal import Contents, JournalError, parse, read_chain, verify
 from safety.journal_format import unsound
 
-journal_app = typer.Typer(no_args_is_help=True, help="Read a journal.", rich_markup_mode=None)
+journal_app = Commands(help="Read a journal.")
 
 PathArgument = Annotated[Path, typer.Argument(metavar="PATH", help="A journal file.")]
 _ID = re.compile(r"0x[0-9a-f]{1,16}|[0-9]{1,20}", re.ASCII | re.IGNORECASE)

@@ -8,15 +8,14 @@ from rich.text import Text
 
 from device_profiles.errors import UsageError
 from firmware_bridge.key_file import read_key, write_key
+from hil.commands.group import Commands
 from hil.commands.options import Format, FormatOption
 from hil.commands.shell import guarded, out, places, print_json
 from hil.exit_codes import DONE
 
-keys_app = typer.Typer(
-    no_args_is_help=True,
+keys_app = Commands(
     help="Keys of devices, for sealed sessions. They are provisioned at the bench, never over "
     "the link, and never shown.",
-    rich_markup_mode=None,
 )
 SerialArgument = Annotated[str, typer.Argument(metavar="SERIAL", help="The serial number.")]
 

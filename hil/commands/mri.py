@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from hil.commands.device import ask_device, reason_from
+from hil.commands.group import Commands
 from hil.commands.options import (
     A_DAY,
     Format,
@@ -18,9 +19,7 @@ from hil.commands.options import (
 from hil.commands.shell import out
 from hil.requests import Answer, MriRequest
 
-mri_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
+mri_app = Commands(
     help="Prepare a device for a magnetic field, and take it out of one.",
 )
 

@@ -26,7 +26,7 @@ from hil.commands.shell import errors, guarded, out, print_json, tell
 from hil.exit_codes import DONE, INTERNAL_ERROR, INTERRUPTED, TERMINATED
 from hil.storm.draw import draw
 from hil.storm.plan import Family, Plan, read_plan
-from hil.storm.report import about, as_json, sentences, table_of
+from hil.storm.report import NO_DIGEST, about, as_json, sentences, table_of
 from hil.storm.run import run_storm
 from hil.storm.runner import (
     Chunk,
@@ -228,7 +228,7 @@ def _tell(outcome: Outcome, command: str) -> None:
         console.print(Text(f"  {times:>5}  {name}"))
     for sentence in about(outcome, command) if outcome.wrong else ("nothing was wrong",):
         console.print(Text(sentence))
-    console.print(Text(f"digest {outcome.digest}"))
+    console.print(Text(f"digest {outcome.digest or NO_DIGEST}"))
 
 
 def _shrink(plan: Plan, save: Path) -> None:

@@ -9,6 +9,7 @@ from hil.storm.runner import Outcome, Tally
 
 SHOWN = 10
 """Failing seeds that are told one by one."""
+NO_DIGEST = "none, it broke down"
 
 
 def replay_command(plan: Plan, days: int) -> str:
@@ -21,6 +22,7 @@ def sentences(tally: Tally, days: int) -> Iterator[str]:
     failing = sorted(tally.failing, key=lambda one: (one.plan.family, one.plan.seed))
     for outcome in failing[:SHOWN]:
         yield from about(outcome, replay_command(outcome.plan, days))
+        yield f"  digest {outcome.digest or NO_DIGEST}"
     if len(failing) > SHOWN:
         rest = ", ".join(str(one.plan.seed) for one in failing[SHOWN : SHOWN + 20])
         yield f"and {len(failing) - SHOWN} more failing seeds: {rest}"
@@ -71,6 +73,7 @@ def as_json(tally: Tally, days: int) -> dict[str, object]:
                 "seed": one.plan.seed,
                 "wrong": list(one.wrong),
                 "again": replay_command(one.plan, days),
+                "digest": one.digest,
             }
             for one in tally.failing
         ],

@@ -179,6 +179,17 @@ def test_another_amplitude_is_the_first_difference(
     assert value["one"]["says"].startswith("Stage slot 0")
 
 
+def test_a_capture_of_another_protocol_is_said_to_be_one(
+    two_runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    began, *rest = lines_of(two_runs[1])
+    old = write_lines(tmp_path / "old.capture", [{**began, "protocol": 3}, *rest])
+    for command in (["show", old], ["diff", two_runs[0], old]):
+        answer = cli("capture", *command)
+        assert f"{old} was recorded in protocol 3" in answer.err
+        assert f"{two_runs[0]} was recorded" not in answer.err
+
+
 def test_no_single_message_can_be_missing_on_one_side(
     two_runs: tuple[Path, Path], tmp_path: Path
 ) -> None:

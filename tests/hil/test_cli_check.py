@@ -770,6 +770,23 @@ def test_a_mistyped_command_line_is_a_usage_error(args: list[object]) -> None:
     assert cli(*args).code == 2
 
 
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [
+        (["bolus", "0.1 mg", "--over", "1 min", "--over", "10 min"], "--over"),
+        (["bolus", "0.1 mg", "--device", "sim://pump", "--device", "sim://pump"], "--device"),
+        (["simulate", "pump", "--listen", "pty", "--listen", "tcp:127.0.0.1:0"], "--listen"),
+        (["journal", "show", "--format", "json", "--format", "text"], "--format"),
+    ],
+)
+def test_an_option_that_stands_twice_is_asked_about_and_none_of_the_two_is_taken(
+    args: list[object], option: str
+) -> None:
+    answer = cli(*args)
+    assert answer.code == 2
+    assert f"{option} stands here more than once: which one is meant?" in answer.err
+
+
 # --- not yet right ---------------------------------------------------------------------------
 
 

@@ -408,7 +408,7 @@ async def test_a_stop_that_the_pump_answers_but_does_not_obey_is_uncertain() -> 
         bench.runner.inject("free_flow")
         error = await failure(controller.stop("flow"))
         assert isinstance(error, Uncertain)
-        assert "take it off by hand" in str(error)
+        assert "disconnect it by hand" in str(error)
         assert ("stop-unconfirmed", "HIGH") in bench.codes
 
 

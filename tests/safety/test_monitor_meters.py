@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 from clinical_examples import ITP
-from kernel_bench import DAY, HOUR, HOURLY, MINUTE, instant, pump_case
+from kernel_bench import DAY, HOUR, HOURLY, IDENTITY, MINUTE, instant, pump_case
 from monitor_bench import (
     HONEST,
-    IDENTITY,
     MIDNIGHT,
     PPM,
     SECOND,

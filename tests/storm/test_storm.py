@@ -497,7 +497,7 @@ def _await_children(process: int, count: int) -> None:
 
 
 def test_a_worker_that_was_killed_loses_no_failing_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    failing = Outcome(draw(7, "pump"), ("something was wrong",), "")
+    failing = Outcome(draw(7, "pump"), ("something was wrong",), "c0ffee")
 
     def engine(chunks: Sequence[Chunk]) -> Iterator[Tally]:
         yield Tally(20, 1.0, failing=(failing,))
@@ -508,6 +508,7 @@ def test_a_worker_that_was_killed_loses_no_failing_seed(monkeypatch: pytest.Monk
     assert ended.exit_code == 1
     assert "20 of 40 storms were run" in ended.stderr
     assert "again: neuraxis storm --device pump --seeds 7" in ended.stdout
+    assert "digest c0ffee" in ended.stdout, "whoever runs it again sees whether it is the same"
 
 
 ON_A_CLUSTER = """
