@@ -28,6 +28,7 @@ from firmware_bridge.protocol.catalogue import (
 from firmware_bridge.protocol.messages import (
     AskOutcome,
     DeEscalation,
+    Identify,
     Identity,
     MessageError,
     OutcomeOf,
@@ -68,7 +69,7 @@ class Session(Conversation):
         return self._lowerings
 
     async def connect_to_stop(self, depth: StopDepth) -> Identity:
-        """As `connect`; a device that says nothing of use is sent a stop all the same.
+        """As `connect`; a device that does not say who it is is sent a stop all the same.
 
         It may hear what it cannot answer. Not knowing who it is, it is never asked for more than
         its drug's own policy. Raises Uncertain then.
@@ -76,11 +77,12 @@ class Session(Conversation):
         await self._link.open(self)
         try:
             try:
-                return await self._meet()
-            except DeviceSilent as error:
+                identity = await self._ask(Identify(), Identity)
+            except (DeviceSilent, DeviceFault) as error:
                 raise Uncertain(
                     f"{await self._stop_blindly(depth)} Before that: {error}"
                 ) from error
+            return self._met(identity)
         except BaseException:
             await self._link.close()
             raise

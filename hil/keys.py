@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from device_profiles.errors import UsageError
+from device_profiles.serial_number import check_serial_number
 from firmware_bridge.key_file import read_key, write_key
 from firmware_bridge.links.base import Link
 from firmware_bridge.links.child_link import ChildLink
@@ -36,9 +37,7 @@ class KeyStore:
 
     def path_of(self, serial: str) -> Path:
         """The file of a serial number's key."""
-        if not 1 <= len(serial) <= 64:
-            raise UsageError("a serial number has 1 to 64 characters")
-        return self._folder / f"{quote(serial, safe='')}{_ENDING}"
+        return self._folder / f"{quote(check_serial_number(serial), safe='')}{_ENDING}"
 
     def find(self, serial: str) -> DeviceKey | None:
         """The key of a serial number, ``None`` if there is none."""

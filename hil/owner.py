@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pydantic import TypeAdapter
 
-from device_profiles.errors import OwnerError, UsageError
+from device_profiles.errors import OwnerError, Refused, UsageError
 from firmware_bridge.clock import Clock
 from firmware_bridge.families.stopping import stop_at_once
 from firmware_bridge.families.table import FAMILIES, AnyController, connect
@@ -141,9 +141,9 @@ def _locked(
     """Locks a URL now and the serial number once it is known, until the stack ends."""
     if url.scheme != "sim":
         # Every sim:// is a device of its own; all other URLs lead to one device.
-        url_lock = places.lock(url.address)
-        url_lock.take()
-        stack.callback(url_lock.release)
+        line_lock = places.line_lock(url)
+        line_lock.take()
+        stack.callback(line_lock.release)
 
     def journal_of(serial: str) -> JournalPlace:
         serial_lock = places.lock(serial)
@@ -157,15 +157,28 @@ def _locked(
 def find_owner(places: Places, url: DeviceUrl | None, family: str | None) -> OwnerRecord | None:
     """The running owner that a request is meant for; ``None`` if there is none.
 
-    Raises OwnerError when several run and nothing says which is meant.
+    Raises OwnerError when several run and nothing says which is meant, Refused when another device
+    than the one that was asked for is owned on that line (SR-25).
     """
     owners = [
         owner
         for owner in places.owners()
-        if (url is None or parse_url(owner.url).address == url.address)
-        and (family is None or owner.family == family)
+        if (url is None or _is_on_line(owner, url)) and (family is None or owner.family == family)
     ]
     if len(owners) > 1:
         listed = "; ".join(f"{owner.serial} at {owner.url}" for owner in owners)
         raise OwnerError(f"several devices are owned: {listed}. Say which, with --device URL")
-    return owners[0] if owners else None
+    owner = owners[0] if owners else None
+    if owner is not None and url is not None and url.serial not in (None, owner.serial):
+        raise Refused(
+            f"{owner.url}: {owner.serial} is the device there that is owned (process {owner.pid}), "
+            f"and {url.serial} was asked for: nothing was asked of it (SR-25). Check which device "
+            "is connected"
+        )
+    return owner
+
+
+def _is_on_line(owner: OwnerRecord, url: DeviceUrl) -> bool:
+    if parse_url(owner.url).address != url.address:
+        return False
+    return url.scheme != "usb" or url.serial in (None, owner.serial)

@@ -89,15 +89,20 @@ class Places:
 
     # --- owners ------------------------------------------------------------------------------
 
+    def line_lock(self, url: DeviceUrl) -> "OwnerLock":
+        """The lock of a line; boards of one make on USB have one each where they are named."""
+        board = f"?serial={url.serial}" if url.scheme == "usb" and url.serial else ""
+        return self.lock(url.address + board)
+
     def lock(self, what: str) -> "OwnerLock":
-        """The lock of a URL or of a serial number; not yet taken."""
+        """The lock of a line or of a serial number; not yet taken."""
         name = sha256(what.encode()).hexdigest()[:24]
         return OwnerLock(self._folder("locks") / name, what)
 
     def locks_of(self, url: DeviceUrl, serial: str) -> tuple[str, ...]:
         """The files of the locks that the owner of a device holds; see `own`."""
-        names = (serial,) if url.scheme == "sim" else (url.address, serial)
-        return tuple(self.lock(name).file for name in names)
+        line = () if url.scheme == "sim" else (self.line_lock(url),)
+        return tuple(lock.file for lock in (*line, self.lock(serial)))
 
     def announce(self, record: OwnerRecord) -> None:
         """Lets other terminals find an owner."""

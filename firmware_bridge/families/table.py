@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from device_profiles.errors import DeviceFault, Refused
-from device_profiles.profile import PumpProfile, StimulatorProfile
+from device_profiles.errors import DeviceFault, Refused, UsageError
+from device_profiles.profile import Profile, PumpProfile, StimulatorProfile
 from device_profiles.profile_file import load_profile
 from firmware_bridge.driver import Sample
 from firmware_bridge.families.itp import wire as itp
@@ -31,17 +31,31 @@ CATALOGUE = Catalogue((*scs.MESSAGES, *itp.MESSAGES))
 AnyController = StimulatorController | PumpController
 
 
+def _profile_of(session: Session, identity: Identity) -> Profile:
+    try:
+        return load_profile(identity.model)
+    except UsageError as error:
+        raise _no_such(session, identity, f"a device without a profile here: {error}") from error
+
+
+def _no_such(session: Session, identity: Identity, what: str) -> DeviceFault:
+    return DeviceFault(
+        f"{session.url}: {identity.serial} says it is {what}. Nothing was sent to it but the "
+        f"question who it is. Check its firmware: it says that its model is {identity.model!r}"
+    )
+
+
 def _stimulator(session: Session, identity: Identity, settings: Settings) -> AnyController:
-    profile = load_profile(identity.model)
+    profile = _profile_of(session, identity)
     if not isinstance(profile, StimulatorProfile):
-        raise DeviceFault(f"{identity.serial} says it is a stimulator of a pump's model")
+        raise _no_such(session, identity, "a stimulator of a pump's model")
     return StimulatorController(session, identity, StimulatorDriver(profile), profile, settings)
 
 
 def _pump(session: Session, identity: Identity, settings: Settings) -> AnyController:
-    profile = load_profile(identity.model)
+    profile = _profile_of(session, identity)
     if not isinstance(profile, PumpProfile):
-        raise DeviceFault(f"{identity.serial} says it is a pump of a stimulator's model")
+        raise _no_such(session, identity, "a pump of a stimulator's model")
     return PumpController(session, identity, PumpDriver(), profile, settings)
 
 

@@ -4,10 +4,13 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from ipaddress import IPv6Address, ip_address
+from socket import inet_aton
 from typing import Literal
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from device_profiles.errors import UsageError
+from device_profiles.serial_number import check_serial_number
 
 Scheme = Literal["serial", "usb", "tcp", "rfc2217", "sim"]
 
@@ -52,10 +55,19 @@ class DeviceUrl:
 
     @property
     def address(self) -> str:
-        """What two URLs of the same device have in common, however they are written."""
-        if self.scheme == "serial":
-            return f"serial:{os.path.realpath(self.port)}"
-        return self.text.partition("?")[0]
+        """What two URLs of the same line have in common, however they are written.
+
+        Boards of one make share that of USB: only their serial numbers tell them apart.
+        """
+        match self.scheme:
+            case "serial":
+                return f"serial:{os.path.realpath(self.port)}"
+            case "usb":
+                return f"usb://{self.vendor:04x}:{self.product:04x}"
+            case "tcp" | "rfc2217":
+                return f"{self.scheme}://{_machine(self.host)}:{self.tcp_port}"
+            case "sim":
+                return f"sim://{self.family}"
 
     def __str__(self) -> str:
         """The URL as it was written."""
@@ -194,8 +206,10 @@ def _parameters(text: str, scheme: Scheme, query: str, *, has_query: bool) -> di
         if not value:
             raise _wrong(text, f"the parameter {name!r} is empty", example)
         parameters[name] = value
-    if len(parameters.get("serial", "")) > 64:
-        raise _wrong(text, "a serial number has at most 64 characters", example)
+    try:
+        check_serial_number(parameters.get("serial", "any"))
+    except UsageError as error:
+        raise _wrong(text, str(error), example) from None
     return parameters
 
 
@@ -223,7 +237,32 @@ def _host_and_port(text: str, scheme: Scheme, address: str) -> tuple[str, int]:
         host, port, parts = None, None, urlsplit("")
     if not host or not port or parts.path or parts.fragment or "@" in address:
         raise _wrong(text, f"{address!r} is not HOST:PORT, with a port from 1 to 65535", example)
+    if not can_be_host(host):
+        raise _wrong(text, f"{host!r} cannot be the name of a machine", example)
     return host, port
+
+
+def can_be_host(name: str) -> bool:
+    """Whether a name can be asked for at all; the resolver would raise what is no OSError."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _machine(host: str) -> str:
+    """One spelling of a machine, as far as that is known without asking the network."""
+    try:
+        number = ip_address(host)
+    except ValueError:
+        try:
+            number = ip_address(inet_aton(host))  # 127.1 is a number too
+        except OSError:
+            return host.lower()
+    if isinstance(number, IPv6Address) and number.ipv4_mapped is not None:
+        number = number.ipv4_mapped
+    return "localhost" if number.is_loopback or number.is_unspecified else str(number)
 
 
 def _no_scheme(text: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from device_profiles.errors import LinkError, UsageError
 from firmware_bridge.links.base import LiveLink, Receiver
+from firmware_bridge.links.url import can_be_host
 from firmware_bridge.simulator.listening import ListeningPort, serve, two_way
 from firmware_bridge.simulator.runner import DeviceRunner
 from firmware_bridge.simulator.usbip_port import UsbipPort
@@ -18,6 +20,10 @@ with contextlib.suppress(ImportError):  # no pseudo terminals on Windows
     import tty
 
 READ_BYTES = 65_536
+MOST_WAITING = 65_536
+"""Bytes that wait for a client that does not read; what comes then is lost, as on a wire."""
+TERMINALS = ("/dev/pts/", "/dev/ttys")
+"""Where the pseudo terminals of Linux and of macOS are."""
 LISTEN_FORMS = "pty:PATH, tcp:HOST:PORT or usbip:HOST:PORT"
 
 
@@ -112,7 +118,7 @@ class PtyPort(ListeningPort):
 
     def _remove_stale_link(self) -> None:
         """Removes what a killed simulator left; never anything that is not its."""
-        if self._path.is_symlink() and os.readlink(self._path).startswith("/dev/"):
+        if self._path.is_symlink() and os.readlink(self._path).startswith(TERMINALS):
             self._path.unlink()
 
     def _open_pty(self) -> None:
@@ -166,7 +172,7 @@ class TcpPort(ListeningPort):
 
     def deliver(self, data: bytes) -> None:
         """See `Port.deliver`."""
-        if self._client is not None:
+        if self._client is not None and self._client.get_write_buffer_size() < MOST_WAITING:
             self._client.write(data)
 
     def set_plugged(self, plugged: bool) -> None:
@@ -220,11 +226,12 @@ def port_for(listen: str, runner: DeviceRunner) -> ListeningPort:
         return PtyPort(runner, Path(place))
     host, _, port = place.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if host and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 0xFFFF:
+    number = int(port) if re.fullmatch("[0-9]{1,5}", port) else -1
+    if host and can_be_host(host) and 0 <= number <= 0xFFFF:
         if kind == "tcp":
-            return TcpPort(runner, host, int(port))
+            return TcpPort(runner, host, number)
         if kind == "usbip":
-            return UsbipPort(runner, host, int(port))
+            return UsbipPort(runner, host, number)
     raise UsageError(f"a simulator listens on {LISTEN_FORMS}, not on {listen!r}")
 
 

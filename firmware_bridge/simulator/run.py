@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from device_profiles.errors import UsageError
+from device_profiles.serial_number import check_serial_number
 from firmware_bridge.clock import Clock
 from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.simulator.device import SimulatedDevice
@@ -111,8 +112,8 @@ def make_device(options: SimulatorOptions, clock: Clock) -> SimulatedDevice:
     kind = machine_kind(options.family)
     if not 1 <= options.speed <= MAX_SPEED:
         raise UsageError(f"a simulator's speed is 1 to {MAX_SPEED}, not {options.speed}")
-    if options.serial_number is not None and not 1 <= len(options.serial_number) <= 64:
-        raise UsageError("a serial number has 1 to 64 characters")
+    if options.serial_number is not None:
+        check_serial_number(options.serial_number)
     faults: tuple[PlannedFault, ...] = ()
     if options.faults is not None:
         faults = read_faults(options.faults, options.family, kind.requests.values())

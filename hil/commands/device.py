@@ -134,6 +134,10 @@ async def _answer(
         if isinstance(request, StopRequest) and url is None and len(where.owners()) > 1:
             return await _stop_all(where.owners(), request)
         owner = find_owner(where, url, family)
+    except Refused as error:
+        if not isinstance(request, StopRequest):
+            raise
+        raise _none_was_sent(error) from error
     except OSError:
         if not isinstance(request, StopRequest):
             raise
@@ -153,15 +157,18 @@ async def _answer(
                 stop_without_owner(url, where, clock, request.depth, display.sound)
             )
         except (LinkError, DeviceFault, Refused) as error:
-            raise Uncertain(
-                f"the stop could not be confirmed: none was sent, the device goes on as it was. "
-                f"{error}"
-            ) from error
+            raise _none_was_sent(error) from error
     async with own(url, where, clock, display.sound) as controller:
         if isinstance(request, StatusRequest | AlarmsRequest):
             # Nobody else watches it now: what its meters show is judged, and nothing is stopped.
             await Watch(controller, lambda _: None, acts=False).once()
         return await seen_to_its_end(serve(controller, request))
+
+
+def _none_was_sent(error: NeuraxisError) -> Uncertain:
+    return Uncertain(
+        f"the stop could not be confirmed: none was sent, the device goes on as it was. {error}"
+    )
 
 
 def status(

@@ -63,7 +63,10 @@ def test_what_is_understood(text: str, expected: dict[str, object]) -> None:
         ("sim://pump?serial=", "'serial' is empty"),
         ("sim://pump?seed", "NAME=VALUE"),
         ("sim://pump?serial=%ff", "NAME=VALUE"),
-        (f"sim://pump?serial={'S' * 65}", "at most 64 characters"),
+        (f"sim://pump?serial={'S' * 65}", "1 to 64 characters"),
+        ("sim://pump?serial=%0a", "invisible character"),
+        ("tcp://a..b:7101", "cannot be the name of a machine"),
+        (f"rfc2217://{'a' * 70}:7101", "cannot be the name of a machine"),
     ],
 )
 def test_what_is_refused_names_the_reason_and_an_example(text: str, reason: str) -> None:
@@ -86,6 +89,35 @@ def test_any_text_is_a_url_or_a_usage_error(text: str, scheme: str) -> None:
 @pytest.mark.parametrize("example", EXAMPLES.values())
 def test_the_examples_are_urls(example: str) -> None:
     assert isinstance(parse_url(example), DeviceUrl)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tcp://127.0.0.1:7101", "tcp://LOCALHOST:07101?serial=S"),
+        ("tcp://127.0.0.1:7101", "tcp://127.1:7101"),
+        ("tcp://localhost:7101", "tcp://[::1]:7101?unsealed=yes"),
+        ("tcp://10.0.0.7:7101", "tcp://[::ffff:10.0.0.7]:7101"),
+        ("rfc2217://Box.lab:23", "rfc2217://box.LAB:23?baud=9600"),
+        ("usb://1209:000A", "usb://1209:000a?serial=S"),
+        ("serial:///dev/../dev/ttyS9", "serial:///dev/ttyS9?baud=9600"),
+    ],
+)
+def test_one_line_has_one_address_however_it_is_written(one: str, other: str) -> None:
+    assert parse_url(one).address == parse_url(other).address
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tcp://127.0.0.1:7101", "tcp://127.0.0.1:7102"),
+        ("tcp://10.0.0.7:7101", "tcp://10.0.0.8:7101"),
+        ("tcp://box:23", "rfc2217://box:23"),
+        ("usb://1209:0001", "usb://1209:0002"),
+    ],
+)
+def test_two_lines_have_two_addresses(one: str, other: str) -> None:
+    assert parse_url(one).address != parse_url(other).address
 
 
 def test_a_port_with_odd_characters_survives() -> None:

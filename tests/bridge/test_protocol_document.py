@@ -261,6 +261,8 @@ def test_error_codes_and_version_are_those_of_the_code() -> None:
     table = page[page.index("## 10. Error codes") : page.index("## 11.")]
     assert re.findall(r"^\| `([a-z-]+)` \|", table, re.M) == list(ErrorCode.__args__)  # type: ignore[attr-defined]
     assert f"# The device protocol, number {PROTOCOL_VERSION}\n" in page
+    assert f"`Identity.protocol` is {PROTOCOL_VERSION}." in page
+    assert f"Number {PROTOCOL_VERSION} " in page, "what it changed"
 
 
 def between(begin: str, end: str) -> str:

@@ -27,6 +27,11 @@ from cli_bench import (
     whole,
 )
 
+from device_profiles.errors import OwnerError
+from firmware_bridge.links.url import parse_url
+from hil.owner import find_owner
+from hil.places import OwnerRecord, Places
+
 pytestmark = pytest.mark.real_clock
 
 LEASE_MS = 2_000
@@ -203,6 +208,41 @@ def owned(device: Simulator, tmp_path: Path) -> Iterator[Simulator]:
 def test_stop_reaches_the_owner_however_the_port_is_spelt(owned: Simulator, spelling: str) -> None:
     port = Path(owned.url.removeprefix("serial://")).resolve()
     assert cli("stop", "--device", spelling.format(url=owned.url, port=port)).code == 0
+
+
+@pytest.mark.requirement("SR-25")
+@pytest.mark.fault("F48")
+def test_an_owner_does_nothing_for_whoever_asked_for_another_serial_number(
+    owned: Simulator,
+) -> None:
+    other = ("--device", f"{owned.url}?serial=SCS-B")
+    for command in (["status"], ["amplitude", "3 mA"], ["impedance"], ["alarms"]):
+        refused = cli(*command, *other)
+        assert refused.code == 3, refused.said
+        assert "SCS-A is the device there that is owned" in refused.err
+        assert "SCS-B was asked for" in refused.err
+    unstopped = cli("stop", *other)
+    assert unstopped.code == 6
+    assert "none was sent, the device goes on as it was" in unstopped.err
+    assert not is_silent(owned.truth())
+
+
+@pytest.mark.requirement("SR-25")
+def test_each_of_two_boards_of_one_make_has_its_own_owner_and_its_own_lock(tmp_path: Path) -> None:
+    where, held = Places(tmp_path), []
+    for serial in ("A", "B"):
+        url = f"usb://1209:0001?serial={serial}"
+        held += [where.line_lock(parse_url(url)), where.lock(serial)]
+        held[-2].take()
+        held[-1].take()
+        where.announce(OwnerRecord(1, url, serial, "pump", "socket", "journal"))
+    for serial in ("A", "B"):
+        found = find_owner(where, parse_url(f"usb://1209:0001?serial={serial}"), None)
+        assert found is not None
+        assert found.serial == serial
+    assert find_owner(where, parse_url("usb://1209:0001?serial=C"), None) is None
+    with pytest.raises(OwnerError, match="several devices are owned"):
+        find_owner(where, parse_url("usb://1209:0001"), None)
 
 
 def test_lowering_to_an_amplitude_between_two_steps_is_no_fault_of_the_device(

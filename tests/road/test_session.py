@@ -37,6 +37,7 @@ from firmware_bridge.families.scs.wire import (
     SetAmplitude,
     Start,
 )
+from firmware_bridge.families.stopping import stop_at_once
 from firmware_bridge.families.table import CATALOGUE, AnyController, connect
 from firmware_bridge.links.base import Link, Receiver
 from firmware_bridge.protocol.blob import digest_of
@@ -867,9 +868,22 @@ async def test_a_device_that_is_not_the_right_one_hears_nothing_but_the_question
 async def test_a_device_of_an_unknown_model_hears_nothing_but_the_question_who_it_is() -> None:
     async with road("stimulator") as bench:
         link = Scripted(who(model="scs-99"))
-        assert await failure(connect(link, None, bench.settings())) is not None
+        with pytest.raises(DeviceFault, match=r"no device profile 'scs-99'.* Check its firmware"):
+            await connect(link, None, bench.settings())
         assert [type(one.message) for one in link.heard] == [Identify]
         assert link.closed
+
+
+@pytest.mark.requirement("SR-32")
+async def test_a_device_that_will_not_say_who_it_is_is_sent_a_stop_all_the_same() -> None:
+    def refuses(envelope: Envelope) -> Reply | None:
+        return RefusedByDevice("bad-message", "what?")
+
+    async with road("stimulator") as bench:
+        link = Scripted(refuses)
+        with pytest.raises(Uncertain, match=r"a stop .hold. was sent to whoever hears it"):
+            await stop_at_once(link, None, "hold", bench.settings())
+        assert [type(one.message) for one in link.heard] == [Identify, Stop]
 
 
 @pytest.mark.requirement("SR-25")

@@ -34,7 +34,7 @@ from firmware_bridge.protocol.messages import (
     Stopped,
 )
 from firmware_bridge.simulator.families import MACHINES
-from firmware_bridge.simulator.ports import InProcessLink, PtyPort
+from firmware_bridge.simulator.ports import MOST_WAITING, InProcessLink, PtyPort, TcpPort
 from firmware_bridge.simulator.run import Listening, SimulatorOptions, run_simulator
 from firmware_bridge.simulator.runner import DeviceRunner
 
@@ -347,12 +347,41 @@ async def test_options_that_make_no_sense_are_usage_errors(tmp_path: Path) -> No
         (SimulatorOptions("pump", "udp:127.0.0.1:0"), "listens on pty"),
         (SimulatorOptions("pump", "tcp:127.0.0.1:0", speed=0), "speed"),
         (SimulatorOptions("pump", "tcp:127.0.0.1:0", serial_number=""), "serial number"),
+        (SimulatorOptions("pump", "tcp:127.0.0.1:0", serial_number="\n"), "invisible"),
+        (SimulatorOptions("pump", "tcp:127.0.0.1:0", serial_number="\udcff"), "invisible"),
+        (SimulatorOptions("pump", "tcp:a..b:0"), "listens on pty"),
+        (SimulatorOptions("pump", "usbip:a..b:0"), "listens on pty"),
         (SimulatorOptions("pump", f"pty:{tmp_path}/none/port"), "no folder"),
     ):
         with pytest.raises(UsageError, match=message):
             await run_simulator(options, clock, lambda _: None)
-    options = SimulatorOptions("pump", f"pty:{tmp_path}/notes")
-    with pytest.raises(LinkError, match="cannot be a serial port"):
-        await run_simulator(options, clock, lambda _: None)
+    (tmp_path / "board").symlink_to("/dev/null")
+    for name in ("notes", "board"):
+        options = SimulatorOptions("pump", f"pty:{tmp_path}/{name}")
+        with pytest.raises(LinkError, match="cannot be a serial port"):
+            await run_simulator(options, clock, lambda _: None)
     assert (tmp_path / "notes").read_text() == "mine\n"
+    assert (tmp_path / "board").is_symlink(), "a person's own link to a real board stays"
     clock.close()
+
+
+class _Deaf(asyncio.Transport):
+    """A client that takes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def write(self, data: object) -> None:
+        self.waiting += len(data)  # type: ignore[arg-type]
+
+
+async def test_what_a_client_never_reads_is_lost_and_does_not_pile_up() -> None:
+    port, client = TcpPort(virtual_runner(Bench("pump")), "host", 1), _Deaf()
+    port.joined(client)
+    for _ in range(1_000):
+        port.deliver(bytes(1_000))
+    assert client.waiting <= MOST_WAITING + 1_000
