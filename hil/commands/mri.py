@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from hil.commands.device import ask_device, built, reason_from
+from hil.commands.device import ask_device, built
 from hil.commands.group import Commands
 from hil.commands.options import (
     A_DAY,
@@ -15,6 +15,7 @@ from hil.commands.options import (
     JournalOption,
     OverrideOption,
     ReasonOption,
+    reason_from,
 )
 from hil.commands.shell import out
 from hil.requests import Answer, MriRequest
