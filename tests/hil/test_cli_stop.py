@@ -60,6 +60,21 @@ def test_a_closed_standard_input_is_a_no(pump: Simulator) -> None:
     assert flow_of(pump) > 0
 
 
+def test_a_yes_counts_where_nobody_reads_on(pump: Simulator) -> None:
+    assert apply(INFUSION, pump.url).code == 0
+    stop = [*COMMAND, "stop", "--flow", "--device", pump.url]
+    told = subprocess.run(
+        ["sh", "-c", '"$@" | true', "sh", *stop],
+        input="yes\n",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert QUESTION in told.stderr
+    assert flow_of(pump) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_at_the_question_says_that_nothing_is_stopped(
     pump: Simulator, number: signal.Signals, tmp_path: Path
