@@ -48,6 +48,7 @@ class TruthFile:
     """The truth as a file that is only ever appended to, one system call a line."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             self.last_ms = _last_time(path)
             self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -58,7 +59,12 @@ class TruthFile:
 
     def write(self, line: TruthLine) -> None:
         """Appends the line; a reader sees it whole or not at all."""
-        os.write(self._descriptor, json.dumps(line).encode() + b"\n")
+        try:
+            os.write(self._descriptor, json.dumps(line).encode() + b"\n")
+        except OSError as error:
+            raise UsageError(
+                f"the truth file {self._path} cannot be written: {error.strerror}"
+            ) from error
         self.last_ms = _time_of(line)
 
     def close(self) -> None:

@@ -8,7 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from firmware_bridge.protocol.seal import NONCE_BYTES
+
 FORMAT: Literal[1] = 1
+LARGEST = {"session": (1 << 32) - 1, "id": 1 << 63}
+"""The largest number of the host's dice."""
 
 
 def _hex(text: str) -> str:
@@ -63,7 +67,7 @@ class LinkEvent(Line):
 
 
 class Drawn(Line):
-    """What the host's dice gave; numbers in decimal, bytes in hex."""
+    """What the host's dice gave; numbers in decimal, bytes, which are nonces, in hex."""
 
     kind: Literal["dice"] = "dice"
     of: Literal["session", "bytes", "id", "seed"]
@@ -72,9 +76,12 @@ class Drawn(Line):
     @model_validator(mode="after")
     def _is_what_it_says(self) -> "Drawn":
         if self.of == "bytes":
-            bytes.fromhex(self.value)
+            if len(bytes.fromhex(self.value)) != NONCE_BYTES:
+                raise ValueError(f"the value is no {NONCE_BYTES} bytes in hex")
         elif not (self.value.isascii() and self.value.isdigit() and len(self.value) <= 20):
             raise ValueError("the value is no number")
+        elif self.of != "seed" and not 1 <= int(self.value) <= LARGEST[self.of]:
+            raise ValueError(f"the value is no {self.of}: 1 to {LARGEST[self.of]}")
         return self
 
 
@@ -93,6 +100,13 @@ class JournalFound(Line):
     kind: Literal["journal"] = "journal"
     serial: str
     files: list[str | None]
+
+
+class OwnersFound(Line):
+    """Which devices other processes owned as the command began: what those did is not in here."""
+
+    kind: Literal["owners"] = "owners"
+    serials: Annotated[list[str], Field(min_length=1)]
 
 
 class Asked(Line):
@@ -130,6 +144,7 @@ AnyLine = (
     | Drawn
     | KeyAsked
     | JournalFound
+    | OwnersFound
     | Asked
     | Typed
     | Interrupted

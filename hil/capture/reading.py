@@ -7,9 +7,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from device_profiles.errors import UsageError
+from device_profiles.quantities import DAY_MS
+from firmware_bridge.clock import NS_PER_MS
 from hil.capture.lines import FORMAT, LINES, AnyLine, Began, Ended
 
 MAX_BYTES = 1 << 30
+NS_PER_DAY = DAY_MS * NS_PER_MS
+LONGEST_DAYS = 90
+"""What a capture spans at most: past 97 days a float of seconds, asyncio's time, is coarser than a
+nanosecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,14 @@ def read_capture(path: Path) -> Capture:
     lines = tuple(_line(path, number, text) for number, text in enumerate(whole[1:], 2))
     if any(isinstance(line, Began) for line in lines):
         raise UsageError(f"{path} holds two captures: each is a file of its own")
+    for number, line in enumerate(lines, 2):
+        # Backwards is no fault: what was heard is written once the host has heeded it.
+        if line.ns - began.ns > LONGEST_DAYS * NS_PER_DAY:
+            raise UsageError(
+                f"{path}:{number}: this is {(line.ns - began.ns) // NS_PER_DAY} days after the "
+                f"capture's begin, and a capture spans {LONGEST_DAYS} days at most: was its ns "
+                "edited?"
+            )
     return Capture(path, began, lines, torn=bool(rest))
 
 

@@ -3,7 +3,7 @@
 import zlib
 from base64 import b64encode
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -28,6 +28,7 @@ from hil.capture.lines import (
     JournalFound,
     KeyAsked,
     LinkEvent,
+    OwnersFound,
     Passed,
     Typed,
     Way,
@@ -84,7 +85,9 @@ class Recorded(Outside):
 
     def places(self, journal: Path | None) -> Places:
         """See `Outside.places`."""
-        self._places = self._outside.places(journal)
+        is_first, self._places = self._places is None, self._outside.places(journal)
+        if is_first:
+            self._note_owners(self._places)
         return self._places
 
     def link(self, url: DeviceUrl, clock: Clock) -> Link:
@@ -152,6 +155,11 @@ class Recorded(Outside):
         # Nonces go over the line in clear; nothing secret is drawn here.
         self._add(Drawn(ns=self.now_ns(), of="bytes", value=value.hex()))
         return value
+
+    def _note_owners(self, places: Places) -> None:
+        with suppress(OSError, NeuraxisError):  # the command itself will say what is wrong
+            if serials := [owner.serial for owner in places.owners()]:
+                self._add(OwnersFound(ns=self.now_ns(), serials=serials))
 
     def _keep_journal(self, serial: str) -> None:
         """Before the device is taken charge of; what cannot be read counts as not there."""

@@ -17,7 +17,6 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import TypeVar
-from unittest import mock
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -31,7 +30,17 @@ from firmware_bridge.protocol.messages import PROTOCOL_VERSION
 from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.settings import JournalPlace, Settings
 from hil.capture.conversation import Entry, Happening, conversation_of, words
-from hil.capture.lines import Asked, Drawn, Interrupted, JournalFound, KeyAsked, Line, Typed
+from hil.capture.inputs import arguments_of
+from hil.capture.lines import (
+    Asked,
+    Drawn,
+    Interrupted,
+    JournalFound,
+    KeyAsked,
+    Line,
+    OwnersFound,
+    Typed,
+)
 from hil.capture.reading import Capture
 from hil.capture.recording import TALKS
 from hil.capture.script import Departure, ReplayLink, Script
@@ -207,9 +216,15 @@ class Replayed(Outside):
         """See `Outside.typed`."""
         line = next(self._typed, None)
         if line is None:
-            return ""
+            nobody: asyncio.Future[str] = self._loop.create_future()
+            return await nobody
         await asyncio.sleep(self._until(line.ns))
         return line.text
+
+    def owned_elsewhere(self) -> list[str]:
+        """The devices whose owners stood between the command and a line of its own."""
+        found = next(iter(self._all(OwnersFound)), None)
+        return [] if found is None or self._bauds else found.serials
 
     def _until(self, ns: int) -> float:
         return max(0, ns - self._begin - self._loop.now_ns) / NS_PER_S
@@ -252,7 +267,7 @@ def replay(capture: Capture, command: Command, files: Sequence[Path]) -> Verdict
     _require_playable(capture)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="neuraxis-replay-")))
-        arguments = _arguments(capture, files, folder)
+        arguments = arguments_of(capture, files, folder)
         said = StringIO()
         loop = VirtualLoop()
         stack.callback(loop.close)
@@ -261,11 +276,14 @@ def replay(capture: Capture, command: Command, files: Sequence[Path]) -> Verdict
         stack.callback(OUTSIDE.reset, token)
         stack.enter_context(redirect_stdout(said))
         stack.enter_context(redirect_stderr(said))
-        # `stop --flow` asks before it runs; where it had been told no, nothing was recorded.
-        stack.enter_context(mock.patch("sys.stdin", StringIO("yes\n")))
         code = command(arguments)
     script = outside.script
     departure = script.departure or _at_the_end(capture, script, code)
+    if departure is not None and (owned := outside.owned_elsewhere()):
+        raise UsageError(
+            f"{capture.path} holds no line to a device, and what the owner of {', '.join(owned)} "
+            "answered is not in it: play a capture of the `neuraxis run` that owns it"
+        )
     return Verdict(
         outside.entries,
         script.matched,
@@ -305,37 +323,3 @@ def _require_playable(capture: Capture) -> None:
             f"{capture.path} was recorded with --telemetry, whose broker is not in it, and which "
             "asks the device on its own: it cannot be played. `neuraxis capture show` reads it"
         )
-
-
-def _arguments(capture: Capture, files: Sequence[Path], folder: Path) -> list[str]:
-    """The recorded command with its files laid out anew."""
-    laid: dict[str, str] = {}
-    left = list(files)
-    for number, (name, text) in enumerate(capture.began.files.items()):
-        instead = next((one for one in left if one.name == Path(name).name), None)
-        if instead is not None:
-            left.remove(instead)
-            text = _text_of(instead)
-        path = folder / "files" / str(number) / Path(name).name
-        path.parent.mkdir(parents=True)
-        path.write_text(text, "utf-8")
-        laid[name] = str(path)
-    if left:
-        names = ", ".join(Path(name).name for name in capture.began.files) or "no file"
-        raise UsageError(f"{left[0]} takes no file's place: the capture was given {names}")
-    return [_with_files(one, laid) for one in capture.began.command]
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from None
-
-
-def _with_files(argument: str, laid: dict[str, str]) -> str:
-    """An argument of a command line, its file exchanged if it names one."""
-    option, equals, value = argument.partition("=")
-    if equals and option.startswith("--") and value in laid:
-        return f"{option}={laid[value]}"
-    return laid.get(argument, argument)

@@ -39,6 +39,7 @@ class CaptureWriter:
             _write(self._file, _bytes_of(began))
         except OSError as error:
             os.close(self._file)
+            path.unlink(missing_ok=True)  # half a capture would stand in the way of a whole one
             raise UsageError(
                 f"{path} cannot be written ({error.strerror}): nothing was sent"
             ) from error

@@ -52,7 +52,7 @@ CaptureArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A capture
 )
 def record(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The capture; a new file.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The capture; a new file.")],
     command: Annotated[
         list[str], typer.Argument(metavar="COMMAND", help="Any command that talks to a device.")
     ],
@@ -65,9 +65,16 @@ def record(
     """
 
     def work() -> int:
+        if file.startswith("-"):
+            raise UsageError(
+                f"{file}: where the capture's FILE stands there is an option, and `capture record` "
+                f"has none: write ./{file} if that is the name of the file"
+            )
         began = _began(command)
         console = errors()
-        writer = CaptureWriter(file, began, lambda text: console.print(Text(f"neuraxis: {text}")))
+        writer = CaptureWriter(
+            Path(file), began, lambda text: console.print(Text(f"neuraxis: {text}"))
+        )
         outside = Recorded(OUTSIDE.get(), writer.add)
         token = OUTSIDE.set(outside)
         code = INTERNAL_ERROR

@@ -1,7 +1,6 @@
 """`status`, `stop`, `bolus`, `prime`, `amplitude`, …: requests to a device's owner."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -34,7 +33,7 @@ from hil.commands.options import (
     ReasonOption,
     SecondOption,
     ValidForOption,
-    override_from,
+    reason_from,
 )
 from hil.commands.shell import (
     asks_a_person,
@@ -48,7 +47,7 @@ from hil.commands.shell import (
     print_json,
     tell,
 )
-from hil.exit_codes import DONE, REFUSED, code_of, severest
+from hil.exit_codes import DONE, code_of, severest
 from hil.interrupt import seen_to_its_end
 from hil.keys import UNSEALED
 from hil.live_view import TerminalDisplay
@@ -61,7 +60,6 @@ from hil.requests import (
     ImpedanceRequest,
     PrimePlanRequest,
     PrimeRequest,
-    Reason,
     Request,
     StatusRequest,
     StopRequest,
@@ -225,13 +223,27 @@ def stop(
     A stimulator goes to zero; a pump ends boluses and follows its drug's policy. Never refused by
     a limit or a journal. Without --device every owned device on this machine is stopped.
     """
-    if flow and not yes:
-        errors().print(Text(WITHDRAWAL))
-        print("Halt the flow? Type yes: ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            errors().print(Text("neuraxis: not confirmed: the flow goes on"))
-            raise typer.Exit(REFUSED)
-    ask_device(StopRequest(depth="flow" if flow else "policy"), device, None, journal, form)
+    request = StopRequest(depth="flow" if flow else "policy")
+
+    async def main(clock: Clock) -> int:
+        if flow and not yes:
+            await _require_yes_to_no_flow()
+        return _told(await _answer(request, device, None, places(journal), clock), form)
+
+    interruptible(form, main)
+
+
+async def _require_yes_to_no_flow() -> None:
+    errors().print(Text(WITHDRAWAL))
+    try:
+        is_confirmed = await asks_a_person("Halt the flow?")
+    except asyncio.CancelledError:
+        # An interruption's own code would promise the safe state.
+        raise Uncertain(
+            "interrupted before an answer: no stop was sent, the device goes on as it was"
+        ) from None
+    if not is_confirmed:
+        raise Refused("not confirmed: the flow goes on")
 
 
 WITHDRAWAL = (
@@ -390,17 +402,3 @@ def built(form: Format, make: Callable[[], T]) -> T:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         fail(UsageError(f"{place}: {first['msg'].lower()}"), form)
-
-
-def reason_from(rules: list[str] | None, reason: str, second: str, valid_for: str) -> Reason | None:
-    """The reason of a request, from the options that amount to one."""
-    override = override_from(rules, reason, second, valid_for)
-    if override is None:
-        return None
-    return Reason(
-        rules=list(override.rules),
-        user=override.user,
-        reason=override.reason,
-        second=override.second,
-        valid_for=override.valid_for,
-    )

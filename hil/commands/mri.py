@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from hil.commands.device import ask_device, reason_from
+from hil.commands.device import ask_device, built
 from hil.commands.group import Commands
 from hil.commands.options import (
     A_DAY,
@@ -15,6 +15,7 @@ from hil.commands.options import (
     JournalOption,
     OverrideOption,
     ReasonOption,
+    reason_from,
 )
 from hil.commands.shell import out
 from hil.requests import Answer, MriRequest
@@ -60,8 +61,11 @@ def leave(
     It must be the same device, recovered, and hold what it held; its log is shown. Refused with
     what is missing. Any host may do it, with another journal too.
     """
-    request = MriRequest(
-        action="leave", user=getpass.getuser(), reason=reason_from(override, reason, "", A_DAY)
+    request = built(
+        form,
+        lambda: MriRequest(
+            action="leave", user=getpass.getuser(), reason=reason_from(override, reason, "", A_DAY)
+        ),
     )
     ask_device(request, device, None, journal, form, _show_log)
 

@@ -10,6 +10,7 @@ import typer
 from device_profiles.errors import UsageError
 from device_profiles.notation import NotationError, parse_duration, write_duration
 from device_profiles.quantities import DAY_MS
+from hil.requests import Reason
 from safety.commands import Override
 
 DISCLAIMER = "neuraxis is a bench and research prototype, not a medical device."
@@ -92,3 +93,17 @@ def override_from(
         raise UsageError(f"--valid-for: {error}") from error
     user = getpass.getuser()
     return Override(tuple(rules), user, reason.strip(), second.strip() or None, time)
+
+
+def reason_from(rules: list[str] | None, reason: str, second: str, valid_for: str) -> Reason | None:
+    """The reason of a request, from the options that amount to one."""
+    override = override_from(rules, reason, second, valid_for)
+    if override is None:
+        return None
+    return Reason(
+        rules=list(override.rules),
+        user=override.user,
+        reason=override.reason,
+        second=override.second,
+        valid_for=override.valid_for,
+    )

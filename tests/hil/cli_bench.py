@@ -100,12 +100,14 @@ def process(*args: object, stdin: str | None = None, env: dict[str, str] | None 
 class Running:
     """A command that is still going on."""
 
-    def __init__(self, folder: Path, name: str, *args: object) -> None:
+    def __init__(
+        self, folder: Path, name: str, *args: object, stdin: int = subprocess.DEVNULL
+    ) -> None:
         self._out, self._err = folder / f"{name}.out", folder / f"{name}.err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self._child = subprocess.Popen(
                 [*COMMAND, *map(str, args)],
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
@@ -145,9 +147,11 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, name: str, *args: object) -> Iterator[Running]:
+def running(
+    folder: Path, name: str, *args: object, stdin: int = subprocess.DEVNULL
+) -> Iterator[Running]:
     """A command that is killed at the end, whatever the test did with it."""
-    command = Running(folder, name, *args)
+    command = Running(folder, name, *args, stdin=stdin)
     try:
         yield command
     finally:

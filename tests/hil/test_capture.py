@@ -94,10 +94,40 @@ def test_a_full_disk_ends_the_capture_and_nothing_else(
     assert "breaks off here" in shown.out
 
 
+def test_a_disk_that_was_full_from_the_begin_leaves_no_file_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, world = tmp_path / "a.capture", World("stimulator")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writing, "_write", full)
+    answer = recorded_run(world, "stimulator", file)
+    assert (answer.code, world.links) == (2, 0)
+    assert f"{file} cannot be written (No space left on device)" in answer.said
+    monkeypatch.undo()
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("name", ["--force", "-f"])
+def test_an_option_where_the_file_stands_is_a_usage_error(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = cli("capture", "record", name, "status")
+    assert answer.code == 2
+    assert f"write ./{name} if that is the name of the file" in answer.said
+    assert not (tmp_path / name).exists()
+    assert cli("capture", "record", f"./{name}", "status").code == 4
+    assert (tmp_path / name).exists()
+
+
 def test_where_no_line_was_opened_it_is_said_why(tmp_path: Path) -> None:
     answer = cli("capture", "record", tmp_path / "a.capture", "status")
     assert answer.code == 4
     assert "no line was opened" in answer.said
+    assert cli("replay", tmp_path / "a.capture").code == 0, "there was nobody to be asked"
 
 
 # --- show ----------------------------------------------------------------------------------------

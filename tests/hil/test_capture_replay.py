@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -20,6 +21,7 @@ from capture_bench import (
 )
 from cli_bench import STIMULATION, cli, variant
 
+from device_profiles.document import LARGEST_FILE
 from device_profiles.errors import UsageError
 from firmware_bridge.controller import Controller
 from firmware_bridge.families.scs.controller import StimulatorController
@@ -157,6 +159,27 @@ def test_what_a_person_typed_is_typed_again(tmp_path: Path) -> None:
     assert replay(file)[0] == 0
 
 
+@pytest.mark.parametrize(("answer", "code"), [("yes\n", 0), ("no\n", 3), ("", 3)])
+def test_what_a_person_said_to_halting_the_flow_is_said_again(
+    answer: str, code: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.capture"
+    stop = ("stop", "--flow", "--device", "sim://pump")
+    assert recorded(World("pump", answer=answer), file, *stop).code == code
+    assert [line["text"] for line in lines_of(file) if line["kind"] == "typed"] == [answer]
+    played, found = replay(file)
+    assert (played, found["difference"]) == (0, None)
+
+
+def test_a_signal_at_the_question_comes_again(tmp_path: Path) -> None:
+    file = tmp_path / "a.capture"
+    world = World("pump", interrupted_at=0.5)
+    assert recorded(world, file, "stop", "--flow", "--device", "sim://pump").code == 6
+    played, found = replay(file)
+    assert (played, found["difference"]) == (0, None)
+    assert "no stop was sent" in found["said"]
+
+
 def test_the_journal_as_it_was_comes_along(tmp_path: Path, state_folder: Path) -> None:
     file = tmp_path / "a.capture"
     world = World("pump")
@@ -208,6 +231,44 @@ def test_another_therapy_file_differs_where_its_amplitude_is_staged(tmp_path: Pa
     unknown = tmp_path / "unknown.yaml"
     unknown.write_text("", "utf-8")
     assert cli("replay", file, "--file", unknown).code == 2
+
+
+def a_link_without_end(place: Path) -> None:
+    place.symlink_to("/dev/zero")
+
+
+def a_pipe(place: Path) -> None:
+    os.mkfifo(place)
+
+
+def too_much(place: Path) -> None:
+    place.write_bytes(bytes(LARGEST_FILE + 1))
+
+
+def no_text(place: Path) -> None:
+    place.write_bytes(b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (a_link_without_end, "is no plain file"),
+        (a_pipe, "is no plain file"),
+        (Path.mkdir, "is no plain file"),
+        (too_much, "is larger than 1 MiB"),
+        (no_text, "cannot be read"),
+        (lambda place: None, "cannot be read"),
+    ],
+    ids=["endless", "pipe", "folder", "large", "no text", "missing"],
+)
+def test_only_a_plain_file_of_text_takes_the_place_of_one(
+    make: Callable[[Path], None], text: str, planned: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / FILES["pump"].name
+    make(place)
+    answer = cli("replay", planned, "--file", place)
+    assert answer.code == 2, answer.said
+    assert f"{place} {text}" in answer.said
 
 
 def no_measurement(patch: pytest.MonkeyPatch) -> str:
@@ -372,6 +433,15 @@ GARBAGE: dict[str, Callable[[list[dict[str, Any]]], object]] = {
         *lines,
         {"kind": "dice", "ns": 1, "of": "id", "value": "many"},
     ],
+    "no nonce": lambda lines: [*lines, {"kind": "dice", "ns": 1, "of": "bytes", "value": ""}],
+    "a session that no frame can hold": lambda lines: [
+        *lines,
+        {"kind": "dice", "ns": 1, "of": "session", "value": str(1 << 32)},
+    ],
+    "an id that no frame can hold": lambda lines: [
+        *lines,
+        {"kind": "dice", "ns": 1, "of": "id", "value": "0"},
+    ],
     "a damaged journal": lambda lines: [
         {**line, "files": ["AAAA", None, None]} if line["kind"] == "journal" else line
         for line in lines
@@ -402,6 +472,26 @@ def test_what_cannot_be_played_is_said_in_a_sentence(
     assert answer.code == 2, answer.said
     assert str(file) in answer.said or "the capture" in answer.said
     assert "Traceback" not in answer.said
+
+
+@pytest.mark.parametrize("ns", [10**17, 1 << 60])
+def test_a_time_after_which_virtual_time_would_stand_still_is_named_with_its_line(
+    ns: int, planned: Path, tmp_path: Path
+) -> None:
+    lines = lines_of(planned)
+    at = host_frames(lines)[1]
+    lines[at]["ns"] = lines[0]["ns"] + ns
+    file = write_lines(tmp_path / "late", lines)
+    answer = cli("replay", file)
+    assert answer.code == 2, answer.said
+    assert f"{file}:{at + 1}: this is {ns // (86_400 * 10**9)} days after" in answer.said
+    assert "90 days at most" in answer.said
+
+
+def test_the_longest_time_that_a_capture_may_span_is_played(planned: Path, tmp_path: Path) -> None:
+    lines = lines_of(planned)
+    lines[-1]["ns"] = lines[0]["ns"] + 90 * 86_400 * 10**9
+    assert replay(write_lines(tmp_path / "long", lines))[0] == 0
 
 
 def test_no_real_line_is_opened(

@@ -77,3 +77,9 @@ def test_a_host_with_another_journal_can_take_it_out(tmp_path: Path) -> None:
         left = cli("mri", "leave", device.url, "--journal", other, "--format", "json")
         assert left.code == 0, left.said
         assert any("nothing from before the field" in note for note in left.json["notes"])
+
+
+def test_an_override_without_a_reason_is_a_usage_error_and_asks_nobody() -> None:
+    asked = cli("mri", "leave", "sim://pump", "--override", "SR-59", "--format", "json")
+    assert (asked.code, asked.json["code"]) == (2, 2), asked.said
+    assert asked.json["text"] == "an override needs a reason: add --reason TEXT"

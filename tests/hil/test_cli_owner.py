@@ -255,3 +255,34 @@ def test_a_request_for_a_pump_does_not_deny_the_stimulators_owner(owned: Simulat
     answer = cli("bolus", "0.1 mg", "--over", "10 min")
     assert answer.code != 0
     assert "no owner is running on this machine" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["status"], 0),
+        (["status", "--device", "{url}"], 0),
+        (["amplitude", "6.1 mA"], 3),
+        (["run", STIMULATION, "--device", "{url}", "--yes"], 4),
+    ],
+    ids=["status", "status of a device", "a refusal", "a second run"],
+)
+def test_what_an_owner_had_answered_is_no_difference_of_a_replay(
+    command: list[object], code: int, owned: Simulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.capture"
+    given = [str(one).format(url=owned.url) for one in command]
+    assert cli("capture", "record", file, *given).code == code
+    played = cli("replay", file)
+    assert played.code == 2
+    assert f"{file} holds no line to a device" in played.err
+    assert "the owner of SCS-A answered is not in it" in played.err
+
+
+def test_what_ends_before_an_owner_is_asked_is_played_beside_it(
+    owned: Simulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.capture"
+    assert cli("capture", "record", file, "stop", "--flow", stdin="no\n").code == 3
+    assert cli("replay", file).code == 0
+    assert cli("status").code == 0

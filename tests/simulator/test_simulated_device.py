@@ -1,5 +1,6 @@
 """A simulated device as a whole: damaged bytes, faults, memory that survives, its factory."""
 
+import errno
 import itertools
 import json
 from pathlib import Path
@@ -473,6 +474,20 @@ def test_files_that_cannot_be_used_are_usage_errors(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("hello\n")
     with pytest.raises(UsageError, match="truth file"):
         TruthFile(tmp_path / "notes")
+
+
+def test_a_truth_file_that_can_take_no_more_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    truth = TruthFile(tmp_path / "truth")
+    with monkeypatch.context() as patch:
+        patch.setattr("firmware_bridge.simulator.truth.os.write", full)
+        with pytest.raises(UsageError, match=r"truth cannot be written: No space left on device"):
+            truth.write({"t_ms": 1})
+    truth.close()
 
 
 # --- factory -------------------------------------------------------------------------------------
