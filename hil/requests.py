@@ -422,11 +422,12 @@ async def ask_owner(owner: OwnerRecord, request: Request) -> Answer:
                 writer.close()
         return Answer.model_validate_json(line)
     except asyncio.CancelledError:
-        if not sent or asks_only:
+        if asks_only or not (sent or isinstance(request, StopRequest)):
             raise
+        asked = "was asked, and its answer was not waited for" if sent else "was not asked any more"
         raise Uncertain(
-            f"process {owner.pid}, which owns {owner.serial}, was asked, and its answer was not "
-            "waited for; it is not known whether it was carried out: look at the device"
+            f"process {owner.pid}, which owns {owner.serial}, {asked}; it is not known whether it "
+            "was carried out: look at the device"
         ) from None
     except (OSError, ValueError) as error:  # TimeoutError is an OSError
         what = f"process {owner.pid}, which owns {owner.serial}, does not answer: {error!r}"

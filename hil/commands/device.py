@@ -4,10 +4,9 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.text import Text
 
 from device_profiles.errors import (
@@ -34,13 +33,13 @@ from hil.commands.options import (
     ReasonOption,
     SecondOption,
     ValidForOption,
-    override_from,
+    reason_from,
 )
 from hil.commands.shell import (
     asks_a_person,
+    built,
     device_url,
     errors,
-    fail,
     interruptible,
     notation,
     out,
@@ -53,7 +52,7 @@ from hil.interrupt import seen_to_its_end
 from hil.keys import UNSEALED
 from hil.live_view import TerminalDisplay
 from hil.owner import find_owner, own, stop_without_owner
-from hil.places import OwnerRecord, Places
+from hil.places import OwnerRecord
 from hil.requests import (
     AmplitudeRequest,
     Answer,
@@ -61,7 +60,6 @@ from hil.requests import (
     ImpedanceRequest,
     PrimePlanRequest,
     PrimeRequest,
-    Reason,
     Request,
     StatusRequest,
     StopRequest,
@@ -71,8 +69,6 @@ from hil.requests import (
     serve,
 )
 from hil.watch import Watch
-
-T = TypeVar("T")
 
 
 def ask_device(
@@ -86,7 +82,7 @@ def ask_device(
     """Sends a request to the running owner; with --device and no owner, becomes one briefly."""
 
     async def main(clock: Clock) -> int:
-        answer = await _answer(request, device, family, places(journal), clock)
+        answer = await _answer(request, device, family, journal, clock)
         return _told(answer, form, show)
 
     interruptible(form, main)
@@ -126,10 +122,16 @@ async def _answer(
     request: Request,
     device: str | None,
     family: str | None,
-    where: Places,
+    journal: Path | None,
     clock: Clock,
 ) -> Answer:
     url = None if device is None else device_url(device)
+    try:
+        where = places(journal)
+    except UsageError as error:
+        if not isinstance(request, StopRequest):
+            raise
+        raise _none_sent(error) from error
     try:
         if isinstance(request, StopRequest) and url is None and len(where.owners()) > 1:
             return await _stop_all(where.owners(), request)
@@ -153,15 +155,18 @@ async def _answer(
                 stop_without_owner(url, where, clock, request.depth, display.sound)
             )
         except (LinkError, DeviceFault, Refused) as error:
-            raise Uncertain(
-                f"the stop could not be confirmed: none was sent, the device goes on as it was. "
-                f"{error}"
-            ) from error
+            raise _none_sent(error) from error
     async with own(url, where, clock, display.sound) as controller:
         if isinstance(request, StatusRequest | AlarmsRequest):
             # Nobody else watches it now: what its meters show is judged, and nothing is stopped.
             await Watch(controller, lambda _: None, acts=False).once()
         return await seen_to_its_end(serve(controller, request))
+
+
+def _none_sent(error: NeuraxisError) -> Uncertain:
+    return Uncertain(
+        f"the stop could not be confirmed: none was sent, the device goes on as it was. {error}"
+    )
 
 
 def status(
@@ -280,7 +285,7 @@ def prime(
     because = built(form, lambda: reason_from(override, reason, second, valid_for))
 
     async def main(clock: Clock) -> int:
-        shown = await _answer(plan, device, "pump", places(journal), clock)
+        shown = await _answer(plan, device, "pump", journal, clock)
         if shown.code != DONE:
             return _told(shown, form)
         if not yes or form is Format.TEXT:
@@ -293,7 +298,7 @@ def prime(
             fill_at=shown.data["fill_at_ms"],
             reason=because,
         )
-        return _told(await _answer(request, device, "pump", places(journal), clock), form)
+        return _told(await _answer(request, device, "pump", journal, clock), form)
 
     interruptible(form, main)
 
@@ -371,29 +376,3 @@ def impedance(
 def _show_impedances(answer: Answer) -> None:
     for contact, ohms in answer.data["ohms"].items():
         out().print(Text(f"  {contact:<4} {ohms:>6} ohm"))
-
-
-def built(form: Format, make: Callable[[], T]) -> T:
-    """What ``make`` makes; what a person typed wrongly becomes a sentence and exit code 2."""
-    try:
-        return make()
-    except NeuraxisError as error:
-        fail(error, form)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        fail(UsageError(f"{place}: {first['msg'].lower()}"), form)
-
-
-def reason_from(rules: list[str] | None, reason: str, second: str, valid_for: str) -> Reason | None:
-    """The reason of a request, from the options that amount to one."""
-    override = override_from(rules, reason, second, valid_for)
-    if override is None:
-        return None
-    return Reason(
-        rules=list(override.rules),
-        user=override.user,
-        reason=override.reason,
-        second=override.second,
-        valid_for=override.valid_for,
-    )

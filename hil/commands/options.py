@@ -1,6 +1,5 @@
 """The options that several commands share."""
 
-import getpass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,8 @@ import typer
 from device_profiles.errors import UsageError
 from device_profiles.notation import NotationError, parse_duration, write_duration
 from device_profiles.quantities import DAY_MS
+from hil.requests import Reason
+from hil.user import user_name
 from safety.commands import Override
 
 DISCLAIMER = "neuraxis is a bench and research prototype, not a medical device."
@@ -90,5 +91,19 @@ def override_from(
         time = parse_duration(valid_for)
     except NotationError as error:
         raise UsageError(f"--valid-for: {error}") from error
-    user = getpass.getuser()
+    user = user_name()
     return Override(tuple(rules), user, reason.strip(), second.strip() or None, time)
+
+
+def reason_from(rules: list[str] | None, reason: str, second: str, valid_for: str) -> Reason | None:
+    """The reason of a request, from the options that amount to one."""
+    override = override_from(rules, reason, second, valid_for)
+    if override is None:
+        return None
+    return Reason(
+        rules=list(override.rules),
+        user=override.user,
+        reason=override.reason,
+        second=override.second,
+        valid_for=override.valid_for,
+    )
