@@ -406,7 +406,7 @@ async def ask_owner(owner: OwnerRecord, request: Request) -> Answer:
     """Asks a running owner; raises OwnerError when it is gone.
 
     Raises Uncertain when it took the request and never said what became of it, or was not waited
-    for until it did.
+    for until it did; of a stop also when it was not sent any more.
     """
     sent = False
     asks_only = isinstance(request, StatusRequest | PrimePlanRequest | AlarmsRequest)
@@ -424,11 +424,13 @@ async def ask_owner(owner: OwnerRecord, request: Request) -> Answer:
     except asyncio.CancelledError:
         if asks_only or not (sent or isinstance(request, StopRequest)):
             raise
-        asked = "was asked, and its answer was not waited for" if sent else "was not asked any more"
-        raise Uncertain(
-            f"process {owner.pid}, which owns {owner.serial}, {asked}; it is not known whether it "
-            "was carried out: look at the device"
-        ) from None
+        what = "was not asked any more: no stop was sent, the device goes on as it was"
+        if sent:
+            what = (
+                "was asked, and its answer was not waited for; it is not known whether it was "
+                "carried out: look at the device"
+            )
+        raise Uncertain(f"process {owner.pid}, which owns {owner.serial}, {what}") from None
     except (OSError, ValueError) as error:  # TimeoutError is an OSError
         what = f"process {owner.pid}, which owns {owner.serial}, does not answer: {error!r}"
         if sent and not asks_only:
