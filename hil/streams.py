@@ -58,7 +58,7 @@ class PatientFile(io.RawIOBase):
 def _tell(failure: OSError, lost: bytes) -> None:
     why = os.strerror(failure.errno or 0)
     print(
-        f"neuraxis: standard output takes nothing more ({why}); what was done stands. "
+        f"neuraxis: standard output takes nothing more ({why}); all else goes on. "
         f"What it did not take:\n{lost[:MOST_LOST].decode('utf-8', 'replace')}",
         file=sys.stderr,
         flush=True,

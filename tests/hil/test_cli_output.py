@@ -27,7 +27,7 @@ from hil.streams import MOST_LOST
 pytestmark = pytest.mark.real_clock
 
 FULL = Path("/dev/full")
-LOST = "standard output takes nothing more (No space left on device); what was done stands"
+LOST = "standard output takes nothing more (No space left on device); all else goes on"
 ASCII = {"PYTHONIOENCODING": "ascii"}
 BARE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
