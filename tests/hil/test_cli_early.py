@@ -31,6 +31,17 @@ AT_THE_QUESTION = """
     from hil.cli import main
     main()
 """
+AFTER_THE_WORK = """
+    import asyncio, os
+    run = asyncio.run
+    def signalled(work):
+        code = run(work)
+        os.kill(os.getpid(), {number})
+        return code
+    asyncio.run = signalled
+    from hil.cli import main
+    main()
+"""
 AT_THE_END = """
     import atexit, os
     atexit.register(os.kill, os.getpid(), {number})
@@ -85,18 +96,20 @@ def test_another_command_interrupted_while_it_is_loaded_has_asked_nothing(
 
 
 @pytest.mark.parametrize(
-    ("number", "args", "code"),
+    ("script", "number", "args", "code"),
     [
-        (signal.SIGINT, ("stop", "--device", "sim://stimulator"), 0),
-        (signal.SIGTERM, ("stop", "--device", "sim://stimulator"), 0),
-        (signal.SIGTERM, ("amplitude", "1 mA", "--device", "sim://stimulator"), 3),
-        (signal.SIGHUP, ("check", "nowhere.yaml"), 2),
+        (AFTER_THE_WORK, signal.SIGINT, ("stop", "--device", "sim://stimulator"), 0),
+        (AFTER_THE_WORK, signal.SIGTERM, ("stop", "--device", "sim://stimulator"), 0),
+        (AT_THE_END, signal.SIGTERM, ("stop", "--device", "sim://stimulator"), 0),
+        (AT_THE_END, signal.SIGTERM, ("amplitude", "1 mA", "--device", "sim://stimulator"), 3),
+        (AT_THE_END, signal.SIGHUP, ("check", "nowhere.yaml"), 2),
     ],
+    ids=["work-int", "work-term", "end-stop", "end-refused", "end-usage"],
 )
 def test_a_signal_after_its_end_changes_no_exit_code(
-    number: signal.Signals, args: tuple[str, ...], code: int
+    script: str, number: signal.Signals, args: tuple[str, ...], code: int
 ) -> None:
-    ended = signalled(AT_THE_END, number, *args)
+    ended = signalled(script, number, *args)
     assert ended.code == code
     assert "Traceback" not in ended.err
 
