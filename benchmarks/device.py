@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import platformdirs
-
 from benchmarks.harness import pin
 from firmware_bridge.clock import RealClock
 from firmware_bridge.families.scs.controller import StimulatorController
@@ -20,6 +18,7 @@ from firmware_bridge.links.serial_link import SerialLink
 from firmware_bridge.links.url import parse_url
 from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.settings import JournalPlace, Settings
+from hil.user import state_folder
 from safety.alarms import Alarm
 from safety.journal import Anchor, FileDisk
 
@@ -30,7 +29,7 @@ FRAMES_KEPT = 1_000
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder for one measurement, on the disk on which journals really lie."""
-    state = platformdirs.user_state_path("neuraxis")
+    state = state_folder()
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="bench-", dir=state) as name:
         yield Path(name)

@@ -5,7 +5,6 @@ times are text in the grammar of therapy files. What the judge refuses raises Re
 """
 
 import asyncio
-import getpass
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -26,6 +25,7 @@ from hil.bench_time import BenchTime
 from hil.check import Check, check_file
 from hil.exit_codes import REFUSED, code_of_findings
 from hil.run import apply_plan, plan_for
+from hil.user import user_name
 from hil.watch import STIMULATOR_POLL, Watch
 from hil.witness import Truth as Truth
 from hil.witness import read
@@ -373,7 +373,7 @@ def _override(rules: Rules, reason: str, second: str) -> Override | None:
     if not reason.strip():
         raise UsageError("an override needs a reason")
     named = (rules,) if isinstance(rules, str) else tuple(rules)
-    return Override(named, getpass.getuser(), reason.strip(), second.strip() or None)
+    return Override(named, user_name(), reason.strip(), second.strip() or None)
 
 
 def _objection(check: Check) -> Refused | UsageError:

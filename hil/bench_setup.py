@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import platformdirs
-
 from device_profiles.errors import UsageError
 from firmware_bridge.families.table import FAMILIES, AnyController
 from firmware_bridge.links.url import parse_url
@@ -16,6 +14,7 @@ from hil.bench_simulator import SimulatedBench
 from hil.bench_time import BenchTime, RealTime, VirtualTime
 from hil.owner import own
 from hil.places import Places
+from hil.user import keys_folder, state_folder
 from hil.witness import Line, Truth
 from safety.alarms import Alarm
 
@@ -97,8 +96,8 @@ class Bench:
                 url = parse_url(text)
                 own_journal = url.scheme != "sim"
                 places = Places(
-                    platformdirs.user_state_path("neuraxis") if own_journal else self._folder,
-                    keys=platformdirs.user_config_path("neuraxis") / "keys",
+                    state_folder() if own_journal else self._folder,
+                    keys=keys_folder(),
                 )
                 yield text, partial(own, url, places, self._time.clock, alarms.append)
 

@@ -2,20 +2,17 @@
 its end."""
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from hil.exit_codes import HUNG_UP, INTERRUPTED, TERMINATED
+from hil import early
+from hil.early import CODES
+from hil.exit_codes import HUNG_UP, INTERRUPTED
 
 T = TypeVar("T")
-
-_CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
-if sys.platform != "win32":
-    _CODES[signal.SIGHUP] = HUNG_UP
 
 
 def run_interruptible(
@@ -47,20 +44,19 @@ async def _supervised(
         if received:
             say("already stopping")
             return
-        received.append(_CODES[signal.Signals(number)])
+        received.append(CODES[signal.Signals(number)])
         task.cancel()
         interrupted(received[0])
-        if received[0] == HUNG_UP:
-            _leave_a_closed_terminal()
         say("stopping")
 
-    restore = [_on_signal(loop, one, interrupt) for one in _CODES if not _is_nohup(one)]
+    restore = [_on_signal(loop, one, interrupt) for one in CODES if not _is_nohup(one)]
     try:
         # A group, so that an outer cancellation still waits for the clean-up.
         await asyncio.wait({task})
     finally:
         for undo in restore:
             undo()
+        early.over()
     if task.cancelled():
         return received[0] if received else INTERRUPTED
     return task.result()
@@ -81,16 +77,7 @@ async def seen_to_its_end(work: Coroutine[Any, Any, T]) -> T:
 
 def _is_nohup(number: signal.Signals) -> bool:
     """Whether a run was started to outlive its terminal."""
-    return _CODES[number] == HUNG_UP and signal.getsignal(number) is signal.SIG_IGN
-
-
-def _leave_a_closed_terminal() -> None:
-    """What is said from here on fails nothing, where nobody can see it any more."""
-    for number in (1, 2):
-        try:
-            os.write(number, b"")
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return CODES[number] == HUNG_UP and signal.getsignal(number) is signal.SIG_IGN
 
 
 def _on_signal(

@@ -1,7 +1,6 @@
 """What a person sees of a run: the output against its limits, live on a terminal, in lines else."""
 
 import json
-from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -126,10 +125,8 @@ class TerminalDisplay:
             self._live = None
 
     def _print_json(self, event: dict[str, Any]) -> None:
-        # What is displayed must not end because nobody reads on (`| head`).
-        with suppress(BrokenPipeError):
-            self._console.file.write(json.dumps(event) + "\n")
-            self._console.file.flush()
+        self._console.file.write(json.dumps(event) + "\n")
+        self._console.file.flush()
 
 
 def one_line(controller: AnyController, watched: Watched) -> str:

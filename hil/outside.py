@@ -14,8 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import platformdirs
-
 from device_profiles.quantities import Milliseconds
 from firmware_bridge.clock import NS_PER_MS, Clock, RealClock
 from firmware_bridge.families.table import AnyController
@@ -28,6 +26,7 @@ from hil.interrupt import run_interruptible
 from hil.keys import KeyStore, key_source
 from hil.monitor_process import Guard, monitor_process
 from hil.places import Places
+from hil.user import keys_folder, state_folder
 
 Main = Callable[[Clock], Coroutine[Any, Any, int]]
 KeyOf = Callable[[str], DeviceKey | None]
@@ -68,8 +67,7 @@ class Outside:
 
     def places(self, journal: Path | None) -> Places:
         """The user's state folder and keys."""
-        settings = platformdirs.user_config_path("neuraxis")
-        return Places(platformdirs.user_state_path("neuraxis"), journal, settings / "keys")
+        return Places(state_folder(), journal, keys_folder())
 
     def link(self, url: DeviceUrl, clock: Clock) -> Link:
         """The link of a URL, not opened yet."""

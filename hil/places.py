@@ -58,7 +58,7 @@ class Places:
 
     def journals(self) -> tuple[Path, ...]:
         """All journals that lie where they lie by default."""
-        return tuple(sorted(self._folder("journals").glob("*.journal")))
+        return tuple(sorted((self._root / "journals").glob("*.journal")))
 
     def anchor_of(self, journal: Path) -> Anchor:
         """The anchor of a journal: in the state folder, so that it is apart from the journal."""
@@ -118,7 +118,7 @@ class Places:
     def owners(self) -> tuple[OwnerRecord, ...]:
         """The owners that run now; what a killed one left behind is cleared away."""
         records = []
-        for path in sorted(self._folder("owners").glob("*.json")):
+        for path in sorted((self._root / "owners").glob("*.json")):
             try:
                 record = OwnerRecord(**json.loads(path.read_text("utf-8")))
             except (OSError, ValueError, TypeError):

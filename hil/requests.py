@@ -406,7 +406,7 @@ async def ask_owner(owner: OwnerRecord, request: Request) -> Answer:
     """Asks a running owner; raises OwnerError when it is gone.
 
     Raises Uncertain when it took the request and never said what became of it, or was not waited
-    for until it did.
+    for until it did; of a stop also when it was not sent any more.
     """
     sent = False
     asks_only = isinstance(request, StatusRequest | PrimePlanRequest | AlarmsRequest)
@@ -422,12 +422,15 @@ async def ask_owner(owner: OwnerRecord, request: Request) -> Answer:
                 writer.close()
         return Answer.model_validate_json(line)
     except asyncio.CancelledError:
-        if not sent or asks_only:
+        if asks_only or not (sent or isinstance(request, StopRequest)):
             raise
-        raise Uncertain(
-            f"process {owner.pid}, which owns {owner.serial}, was asked, and its answer was not "
-            "waited for; it is not known whether it was carried out: look at the device"
-        ) from None
+        what = "was not asked any more: no stop was sent, the device goes on as it was"
+        if sent:
+            what = (
+                "was asked, and its answer was not waited for; it is not known whether it was "
+                "carried out: look at the device"
+            )
+        raise Uncertain(f"process {owner.pid}, which owns {owner.serial}, {what}") from None
     except (OSError, ValueError) as error:  # TimeoutError is an OSError
         what = f"process {owner.pid}, which owns {owner.serial}, does not answer: {error!r}"
         if sent and not asks_only:

@@ -229,8 +229,11 @@ def _who_stopped(watch: Watch, guard: Guard | None) -> str:
 async def _make_safe(controller: AnyController, display: Display) -> None:
     """Stops and confirms, whatever happened before; a failure to confirm is the severest news."""
     sample = await controller.make_safe("hold")
-    display.watched(Watched(sample, ()))
-    display.say(f"safe state confirmed: {controller.identity.serial} is {sample.state}")
     for intent in controller.state.unsettled:
         with suppress(NeuraxisError):
             await controller.settle(intent)
+    # What became of the run is told by its end: a view that fails here takes no part in that.
+    with suppress(Exception):
+        display.watched(Watched(sample, ()))
+    with suppress(Exception):
+        display.say(f"safe state confirmed: {controller.identity.serial} is {sample.state}")

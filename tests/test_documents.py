@@ -18,8 +18,8 @@ from device_profiles.profile_file import profile_names
 from firmware_bridge.links.url import parse_url
 from firmware_bridge.simulator.families import machine_kind
 from firmware_bridge.simulator.faults import FAULTS, parse_faults
+from hil.app import app
 from hil.check import check_file, wall_now
-from hil.cli import app
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

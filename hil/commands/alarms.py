@@ -1,6 +1,5 @@
 """`alarms`, `acknowledge`, `pause`: the board of a device, and what people say to it."""
 
-import getpass
 from typing import Annotated
 
 import typer
@@ -9,10 +8,11 @@ from device_profiles.errors import UsageError
 from device_profiles.notation import parse_duration
 from device_profiles.quantities import MINUTE_MS
 from hil.alarm_board import AlarmsRequest, LookRequest, PauseRequest, lines_of_board
-from hil.commands.device import ask_device, built
+from hil.commands.device import ask_device
 from hil.commands.options import DeviceOption, Format, FormatOption, JournalOption
-from hil.commands.shell import notation, out
+from hil.commands.shell import built, notation, out
 from hil.requests import Answer
+from hil.user import user_name
 from safety.alarms import LONGEST_PAUSE
 
 UserOption = Annotated[
@@ -46,7 +46,7 @@ def acknowledge(
 
     What still holds stays, silent. After a stall or an occlusion it opens boluses again.
     """
-    request = built(form, lambda: LookRequest(user=user or getpass.getuser(), text=text.strip()))
+    request = built(form, lambda: LookRequest(user=user or user_name(), text=text.strip()))
     ask_device(request, device, None, journal, form, _show)
 
 
@@ -68,6 +68,6 @@ def pause(
         time = notation(parse_duration, length, "--for")
         if time > LONGEST_PAUSE:
             raise UsageError(f"--for: at most {LONGEST_PAUSE // MINUTE_MS} min, not {length}")
-        return PauseRequest(user=user or getpass.getuser(), length=time)
+        return PauseRequest(user=user or user_name(), length=time)
 
     ask_device(built(form, request), device, None, journal, form, _show)

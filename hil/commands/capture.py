@@ -93,7 +93,7 @@ def record(
             )
         return code
 
-    guarded(Format.TEXT, work)
+    guarded(Format.TEXT, work, acts=True)
 
 
 def _began(command: Sequence[str]) -> Began:

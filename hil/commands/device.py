@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.text import Text
 
 from device_profiles.errors import (
@@ -37,9 +36,9 @@ from hil.commands.options import (
 )
 from hil.commands.shell import (
     asks_a_person,
+    built,
     device_url,
     errors,
-    fail,
     interruptible,
     notation,
     out,
@@ -52,7 +51,7 @@ from hil.interrupt import seen_to_its_end
 from hil.keys import UNSEALED
 from hil.live_view import TerminalDisplay
 from hil.owner import find_owner, own, stop_without_owner
-from hil.places import OwnerRecord, Places
+from hil.places import OwnerRecord
 from hil.requests import (
     AmplitudeRequest,
     Answer,
@@ -70,8 +69,6 @@ from hil.requests import (
 )
 from hil.watch import Watch
 
-T = TypeVar("T")
-
 
 def ask_device(
     request: Request,
@@ -84,7 +81,7 @@ def ask_device(
     """Sends a request to the running owner; with --device and no owner, becomes one briefly."""
 
     async def main(clock: Clock) -> int:
-        answer = await _answer(request, device, family, places(journal), clock)
+        answer = await _answer(request, device, family, journal, clock)
         return _told(answer, form, show)
 
     interruptible(form, main)
@@ -124,10 +121,16 @@ async def _answer(
     request: Request,
     device: str | None,
     family: str | None,
-    where: Places,
+    journal: Path | None,
     clock: Clock,
 ) -> Answer:
     url = None if device is None else device_url(device)
+    try:
+        where = places(journal)
+    except UsageError as error:
+        if not isinstance(request, StopRequest):
+            raise
+        raise _none_was_sent(error) from error
     try:
         if isinstance(request, StopRequest) and url is None and len(where.owners()) > 1:
             return await _stop_all(where.owners(), request)
@@ -228,7 +231,7 @@ def stop(
     async def main(clock: Clock) -> int:
         if flow and not yes:
             await _require_yes_to_no_flow()
-        return _told(await _answer(request, device, None, places(journal), clock), form)
+        return _told(await _answer(request, device, None, journal, clock), form)
 
     interruptible(form, main)
 
@@ -299,7 +302,7 @@ def prime(
     because = built(form, lambda: reason_from(override, reason, second, valid_for))
 
     async def main(clock: Clock) -> int:
-        shown = await _answer(plan, device, "pump", places(journal), clock)
+        shown = await _answer(plan, device, "pump", journal, clock)
         if shown.code != DONE:
             return _told(shown, form)
         if not yes or form is Format.TEXT:
@@ -312,7 +315,7 @@ def prime(
             fill_at=shown.data["fill_at_ms"],
             reason=because,
         )
-        return _told(await _answer(request, device, "pump", places(journal), clock), form)
+        return _told(await _answer(request, device, "pump", journal, clock), form)
 
     interruptible(form, main)
 
@@ -390,15 +393,3 @@ def impedance(
 def _show_impedances(answer: Answer) -> None:
     for contact, ohms in answer.data["ohms"].items():
         out().print(Text(f"  {contact:<4} {ohms:>6} ohm"))
-
-
-def built(form: Format, make: Callable[[], T]) -> T:
-    """What ``make`` makes; what a person typed wrongly becomes a sentence and exit code 2."""
-    try:
-        return make()
-    except NeuraxisError as error:
-        fail(error, form)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        fail(UsageError(f"{place}: {first['msg'].lower()}"), form)

@@ -11,7 +11,7 @@ from hil.check import Check, check_file, wall_now
 from hil.commands.group import Commands
 from hil.commands.options import FileArgument, Format, FormatOption, FormularyOption
 from hil.commands.shell import errors, fail, guarded, out, print_json
-from hil.exit_codes import USAGE, code_of_findings
+from hil.exit_codes import DONE, USAGE, code_of_findings
 
 schema_app = Commands(help="JSON Schemas for editors.")
 
@@ -48,7 +48,12 @@ def _show_check(checked: Check) -> None:
 @schema_app.command("therapy")
 def schema_therapy() -> None:
     """Print the JSON Schema of therapy files, for an editor."""
-    print_json(therapy_schema())
+
+    def work() -> int:
+        print_json(therapy_schema())
+        return DONE
+
+    guarded(Format.TEXT, work)
 
 
 def readable(file: Path, formulary: Path | None, form: Format) -> Check:

@@ -1,11 +1,16 @@
 """A group of commands as this program has them: without arguments they show their help, and no
 option may be given twice."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from hil.commands.shell import print_error
+from hil.exit_codes import USAGE
 
 
 class OnceCommand(TyperCommand):
@@ -24,11 +29,28 @@ class OnceCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+class Group(TyperGroup):
+    """A group that answers a program in JSON even where it was asked wrongly."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **others: Any) -> Any:
+        """Runs a command line, and ends the process."""
+        given = sys.argv[1:] if args is None else list(args)
+        try:
+            return super().main(given, *more, **others)
+        except SystemExit as end:
+            # A usage error was told in text already; typer has no public name for its class.
+            told = getattr(end.__context__, "format_message", None)
+            asks = "--format=json" in given or ("--format", "json") in pairwise(given)
+            if told is not None and asks:
+                print_error(USAGE, told())
+            raise
+
+
 class Commands(typer.Typer):
     """A group of commands."""
 
     def __init__(self, **more: Any) -> None:
-        super().__init__(no_args_is_help=True, rich_markup_mode=None, **more)
+        super().__init__(cls=Group, no_args_is_help=True, rich_markup_mode=None, **more)
 
     def command(self, name: str | None = None, **more: Any) -> Callable[..., Any]:
         """Adds a command."""

@@ -1,12 +1,11 @@
 """`mri prepare` and `mri leave`: into a magnetic field and out of it again."""
 
-import getpass
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from hil.commands.device import ask_device, built
+from hil.commands.device import ask_device
 from hil.commands.group import Commands
 from hil.commands.options import (
     A_DAY,
@@ -17,8 +16,9 @@ from hil.commands.options import (
     ReasonOption,
     reason_from,
 )
-from hil.commands.shell import out
+from hil.commands.shell import built, out
 from hil.requests import Answer, MriRequest
+from hil.user import user_name
 
 mri_app = Commands(
     help="Prepare a device for a magnetic field, and take it out of one.",
@@ -39,7 +39,7 @@ def prepare(
     said in sentences, how to come back is recorded. Until `mri leave` therapy is refused, a pump's
     verified basal excepted.
     """
-    request = MriRequest(action="prepare", user=getpass.getuser())
+    request = MriRequest(action="prepare", user=user_name())
     ask_device(request, device, None, journal, form, _show_checklist)
 
 
@@ -64,7 +64,7 @@ def leave(
     request = built(
         form,
         lambda: MriRequest(
-            action="leave", user=getpass.getuser(), reason=reason_from(override, reason, "", A_DAY)
+            action="leave", user=user_name(), reason=reason_from(override, reason, "", A_DAY)
         ),
     )
     ask_device(request, device, None, journal, form, _show_log)

@@ -1,6 +1,5 @@
 """The options that several commands share."""
 
-import getpass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from device_profiles.errors import UsageError
 from device_profiles.notation import NotationError, parse_duration, write_duration
 from device_profiles.quantities import DAY_MS
 from hil.requests import Reason
+from hil.user import user_name
 from safety.commands import Override
 
 DISCLAIMER = "neuraxis is a bench and research prototype, not a medical device."
@@ -91,7 +91,7 @@ def override_from(
         time = parse_duration(valid_for)
     except NotationError as error:
         raise UsageError(f"--valid-for: {error}") from error
-    user = getpass.getuser()
+    user = user_name()
     return Override(tuple(rules), user, reason.strip(), second.strip() or None, time)
 
 

@@ -1,14 +1,13 @@
 """What every command does: print, fail with the right exit code, end safely when interrupted."""
 
-import errno
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
@@ -18,10 +17,11 @@ from device_profiles.notation_grammar import NotationError
 from firmware_bridge.links.url import DeviceUrl, parse_url
 from hil.check import finding_as_json
 from hil.commands.options import Format
-from hil.exit_codes import DONE, SEVERITY, code_of, leaves
+from hil.exit_codes import DONE, SEVERITY, USAGE, code_of, leaves
 from hil.keys import UNSEALED
 from hil.outside import OUTSIDE, Main
 from hil.places import Places
+from hil.streams import output_is_lost
 
 T = TypeVar("T")
 
@@ -44,33 +44,22 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-class PatientConsole(Console):
-    """A console that falls silent when nobody reads on (`| head`, a closed terminal), and ends
-    nothing for it."""
-
-    def __exit__(self, *exception: Any) -> None:
-        """What was printed goes out here, of whatever was printed."""
-        try:
-            super().__exit__(*exception)
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            self.on_broken_pipe()
-
-    def on_broken_pipe(self) -> None:
-        """Rich would end the process here, and with it a running therapy."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+def print_error(code: int, text: str, findings: Sequence[Finding] = ()) -> None:
+    """What went wrong, for a program that reads standard output."""
+    print_json(
+        {"schema": "neuraxis.error/1", "code": code, "text": text}
+        | {"findings": [finding_as_json(finding) for finding in findings]}
+    )
 
 
 def errors() -> Console:
     """Where sentences about what went wrong go."""
-    return PatientConsole(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def out() -> Console:
     """Where answers go."""
-    return PatientConsole(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True)
 
 
 def fail(error: BaseException, form: Format) -> NoReturn:
@@ -82,10 +71,7 @@ def fail(error: BaseException, form: Format) -> NoReturn:
     worst = min(known, key=lambda leaf: SEVERITY.index(code_of(leaf)))
     findings = worst.findings if isinstance(worst, Refused) else ()
     if form is Format.JSON:
-        print_json(
-            {"schema": "neuraxis.error/1", "code": code, "text": str(worst)}
-            | {"findings": [finding_as_json(finding) for finding in findings]}
-        )
+        print_error(code, str(worst), findings)
     tell(str(worst), findings)
     raise typer.Exit(code)
 
@@ -106,10 +92,15 @@ def _end(code: int) -> None:
         raise typer.Exit(code)
 
 
-def guarded(form: Format, work: Callable[[], int]) -> None:
-    """Runs a command's work; every error of ours becomes a sentence and an exit code."""
+def guarded(form: Format, work: Callable[[], int], *, acts: bool = False) -> None:
+    """Runs a command's work; every error of ours becomes a sentence and an exit code.
+
+    ``acts``: what it did to a device counts, and stands where its answer could not be printed.
+    """
     try:
         code = work()
+        if code == DONE and not acts and output_is_lost():
+            code = USAGE
     except (NeuraxisError, BaseExceptionGroup) as error:
         fail(error, form)
     except OSError as error:
@@ -131,7 +122,7 @@ def interruptible(form: Format, main: Main, ending: str = ASKED_ONCE) -> None:
     def say(text: str) -> None:
         console.print(Text(f"{text}: {ending}"))
 
-    guarded(form, lambda: OUTSIDE.get().run(main, say))
+    guarded(form, lambda: OUTSIDE.get().run(main, say), acts=True)
 
 
 async def asks_a_person(question: str) -> bool:
@@ -147,3 +138,15 @@ def notation(parse: Callable[[str], T], text: str, what: str) -> T:
     except NotationError as error:
         hint = f" ({error.hint})" if error.hint else ""
         raise UsageError(f"{what}: {error}{hint}") from error
+
+
+def built(form: Format, make: Callable[[], T]) -> T:
+    """What ``make`` makes; what a person typed wrongly becomes a sentence and exit code 2."""
+    try:
+        return make()
+    except NeuraxisError as error:
+        fail(error, form)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        fail(UsageError(f"{place}: {first['msg'].lower()}"), form)

@@ -21,7 +21,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from hil.cli import app
+from hil.app import app
 from hil.keys import KeyStore
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

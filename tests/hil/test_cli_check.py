@@ -787,6 +787,24 @@ def test_an_option_that_stands_twice_is_asked_about_and_none_of_the_two_is_taken
     assert f"{option} stands here more than once: which one is meant?" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["bolus", "--format", "json"], "Missing argument 'AMOUNT'."),
+        (["storm", "--jobs", "0", "--format=json"], "--jobs"),
+        (["status", "--format", "json", "--device"], "'--device' requires an argument"),
+        (["status", "--format", "json", "--format", "json"], "--format stands here more than once"),
+        (["mri", "perpare", "--format", "json"], "No such command 'perpare'."),
+    ],
+)
+def test_a_program_that_asks_wrongly_is_told_so_in_json(args: list[object], text: str) -> None:
+    answer = cli(*args)
+    assert (answer.code, answer.json["code"]) == (2, 2)
+    assert answer.json["schema"] == "neuraxis.error/1"
+    assert text in answer.json["text"]
+    assert text in answer.err, "and a person, as ever"
+
+
 # --- not yet right ---------------------------------------------------------------------------
 
 

@@ -306,7 +306,8 @@ def test_a_pump_delivers_on_after_apply_and_a_bolus_is_judged_by_every_window(
     (shown,) = cli("status", *device).json["boluses"]
     assert (shown["state"], shown["asked_nL"]) == ("running", 10_000)
     assert shown["delivered_nL"] <= shown["asked_nL"]
-    assert " of 0.01 mL" in cli("status", *device, "--format", "text").out
+    text = cli("status", "--device", pump.url).out
+    assert " of 0.01 mL" in text
     refused = cli("bolus", "0.1 mg", "--over", "10 min", *device)
     assert refused.code == 3
     lockout, window = refused.json["findings"]

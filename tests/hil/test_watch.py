@@ -412,6 +412,25 @@ async def test_a_view_that_fails_ends_its_run_in_the_safe_state_and_harms_nothin
         assert bench.events, "the journal is whole"
 
 
+class TornAtTheEnd(Quiet):
+    """A display that fails once the device is safe."""
+
+    def say(self, text: str) -> None:
+        super().say(text)
+        if text.startswith("safe state confirmed"):
+            raise BrokenPipeError("the terminal is gone")
+
+
+@pytest.mark.requirement("SR-33")
+@pytest.mark.fault("F79")
+async def test_a_view_that_fails_when_the_device_is_safe_makes_no_other_end_of_its_run() -> None:
+    async with road("pump") as bench:
+        controller, display = await bench.connect(), TornAtTheEnd()
+        await run(controller, display)
+        assert display.said[-1].startswith("safe state confirmed")
+        assert bench.told(Stopped)[-1].confirmed
+
+
 @pytest.mark.requirement("SR-55")
 @pytest.mark.fault("F95")
 async def test_a_pause_ends_with_the_line_and_a_later_host_hears_of_it() -> None:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from device_profiles.errors import UsageError
 from firmware_bridge.families.conversation import Conversation
-from hil.cli import app
+from hil.app import app
 from hil.commands import storm as storm_command
 from hil.storm.draw import draw
 from hil.storm.oracle import judge

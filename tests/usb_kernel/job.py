@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from firmware_bridge.links.url import USB_PRODUCT, USB_VENDOR, parse_url
 from firmware_bridge.links.usb_finding import bundled_backend, find_device
-from hil.cli import app
+from hil.app import app
 
 TELLS = "usb-kernel: "
 """Begins each line that is meant for whoever watches."""
