@@ -21,16 +21,6 @@ WHILE_LOADING = """
     from hil.cli import main
     main()
 """
-AT_THE_QUESTION = """
-    import os, sys
-    class Signalled:
-        def readline(self):
-            os.kill(os.getpid(), {number})
-            return "yes"
-    sys.stdin = Signalled()
-    from hil.cli import main
-    main()
-"""
 AFTER_THE_WORK = """
     import asyncio, os
     run = asyncio.run
@@ -75,14 +65,6 @@ def test_a_stop_interrupted_while_it_is_loaded_says_that_none_was_sent(
         "",
         "neuraxis: interrupted before it began: no stop was sent, the device goes on as it was\n",
     )
-
-
-@pytest.mark.requirement("SR-32")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_interrupted_at_its_question_says_that_none_was_sent(number: signal.Signals) -> None:
-    ended = signalled(AT_THE_QUESTION, number, "stop", "--flow", "--device", "sim://pump")
-    assert ended.code == 6
-    assert "no stop was sent" in ended.err
 
 
 @pytest.mark.parametrize("number", SIGNALS)
