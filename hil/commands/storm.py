@@ -25,7 +25,8 @@ from hil.commands.options import Format, FormatOption
 from hil.commands.shell import errors, guarded, out, print_json, tell
 from hil.exit_codes import DONE, INTERNAL_ERROR, INTERRUPTED, TERMINATED
 from hil.storm.draw import draw
-from hil.storm.plan import Family, Plan, read_plan
+from hil.storm.plan import Family, Plan
+from hil.storm.plan_file import read_plan
 from hil.storm.report import NO_DIGEST, about, as_json, sentences, table_of
 from hil.storm.run import run_storm
 from hil.storm.runner import (

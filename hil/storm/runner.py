@@ -15,13 +15,12 @@ import cbor2
 from device_profiles.errors import UsageError
 from hil.storm.draw import draw
 from hil.storm.oracle import judge
-from hil.storm.plan import Family, Plan
+from hil.storm.plan import BIGGEST_SEED, Family, Plan
 from hil.storm.record import Record
 from hil.storm.run import run_storm
 
 CHUNK = 20
 """Seeds that a worker is handed at once."""
-BIGGEST_SEED = 10**12
 MOST_SEEDS = 1_000_000
 """In one command: every chunk of them is held in memory."""
 

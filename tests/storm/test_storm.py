@@ -24,7 +24,8 @@ from hil.commands import storm as storm_command
 from hil.storm.draw import draw
 from hil.storm.oracle import judge
 from hil.storm.oracle_pump import most_in
-from hil.storm.plan import Act, Family, Plan, parse_plan, read_plan
+from hil.storm.plan import Act, Family, Plan
+from hil.storm.plan_file import read_plan
 from hil.storm.run import run_storm
 from hil.storm.runner import (
     Chunk,
@@ -305,45 +306,7 @@ def test_a_device_that_lets_a_raise_be_overtaken_is_found() -> None:
     assert "over-plan" in wrong
 
 
-# --- plans ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("family", ["pump", "stimulator"])
-def test_a_plan_is_read_back_as_it_was_written(family: Family) -> None:
-    for seed in range(40):
-        plan = draw(seed, family)
-        assert parse_plan(plan.text(), "a plan") == plan
-
-
-HEAD = "storm: pump\nseed: 1\nminutes: 10\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("", "x:1: a plan begins with"),
-        ("- 1", "x:1: here belongs a mapping"),
-        ("storm: cat\nseed: 1\nminutes: 1\nacts: []", "x:1: there is a storm for a pump or"),
-        (HEAD + "acts: []\nwind: 3", "x:5: no key 'wind'"),
-        (HEAD + "acts: 5", "x:4: acts is a list"),
-        (HEAD + "acts:\n  - {at: 5, do: dance}", "x:5: nothing is called 'dance'"),
-        (HEAD + "acts:\n  - {at: soon, do: bolus}", "x:5: at: 'soon' is no whole number"),
-        (HEAD + "acts:\n  - {at: 1, do: weather, where: snow}", "x:5: the weather is one of"),
-        (HEAD + "acts:\n  - {do: bolus}", "x:5: at is missing"),
-        (HEAD + "acts:\n  - {at: 1, do: start, where: night}", "x:5: start is for a stimulator"),
-        (HEAD + "acts:\n  - {at: 1, do: stop, where: deep}", "x:5: a stop is one of hold, policy"),
-        (HEAD + "acts:\n  - {at: 1, do: device, where: flu}", "x:5: a pump has no fault 'flu'"),
-        (HEAD + "acts:\n  - {at: 1, do: device, where: magnet}", "x:5: a pump has no fault 'mag"),
-        (HEAD + "acts:\n  - {at: 1, do: cut, amount: -5}", "x:5: amount is 0 to"),
-        (HEAD + "acts:\n  - {at: 1, do: flood, amount: 9999999}", "x:5: amount is 0 to 1000000"),
-        ("storm: pump\nseed: 1\nminutes: 0\nacts: []", "x:3: minutes is 1 to"),
-        ("storm: [", "x:"),
-    ],
-)
-def test_a_bad_plan_is_refused_with_its_place(text: str, says: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        parse_plan(text, "x")
-    assert str(caught.value).startswith(says)
+# --- seeds ---
 
 
 @pytest.mark.parametrize(
@@ -403,7 +366,7 @@ def test_the_command_replays_a_plan_and_refuses_a_bad_one(tmp_path: Path) -> Non
     assert first.returncode == 0, first.stderr
     assert first.stdout == second.stdout
     assert "digest " in first.stdout
-    path.write_text(HEAD + "acts: 5", encoding="utf-8")
+    path.write_text("storm: pump\nseed: 1\nminutes: 10\nacts: 5", encoding="utf-8")
     bad = run_command("--plan", str(path), folder=tmp_path)
     assert bad.returncode == 2
     assert "plan.yaml:4: acts is a list" in bad.stderr
