@@ -5,8 +5,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from hil.exit_codes import HUNG_UP, INTERRUPTED, TERMINATED
@@ -77,6 +77,28 @@ async def seen_to_its_end(work: Coroutine[Any, Any, T]) -> T:
         with suppress(asyncio.CancelledError):
             await asyncio.wait({task})
     return task.result()
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """A signal is a KeyboardInterrupt that `code_of_interrupt` knows; for work without a device."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        if _CODES[signal.Signals(number)] == HUNG_UP:
+            _leave_a_closed_terminal()
+        raise KeyboardInterrupt(number)
+
+    before = {one: signal.signal(one, interrupt) for one in _CODES if not _is_nohup(one)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def code_of_interrupt(end: KeyboardInterrupt) -> int:
+    """The exit code of the signal that raised it."""
+    return _CODES[signal.Signals(end.args[0])] if end.args else INTERRUPTED
 
 
 def _is_nohup(number: signal.Signals) -> bool:

@@ -3,16 +3,21 @@
 import gc
 import hashlib
 import os
+import re
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from multiprocessing import parent_process
+from threading import Thread
 from time import process_time
 
 import cbor2
 
 from device_profiles.errors import UsageError
+from device_profiles.notation_grammar import shown
 from hil.storm.draw import draw
 from hil.storm.oracle import judge
 from hil.storm.plan import BIGGEST_SEED, Family, Plan
@@ -72,12 +77,17 @@ Engine = Callable[[Sequence[Chunk]], Iterator[Tally]]
 
 def run_plan(plan: Plan) -> Outcome:
     """Runs and judges one plan; what nobody foresaw is a finding too."""
+    return run_and_record(plan)[0]
+
+
+def run_and_record(plan: Plan) -> tuple[Outcome, Record | None]:
+    """The same, with what the storm left, unless it broke down."""
     try:
         record = run_storm(plan)
         wrong = judge(record)
     except Exception as error:
-        return Outcome(plan, (f"the storm itself broke down: {error!r}",), "")
-    return Outcome(plan, tuple(wrong), digest_of(record), record.reached)
+        return Outcome(plan, (f"the storm itself broke down: {error!r}",), ""), None
+    return Outcome(plan, tuple(wrong), digest_of(record), record.reached), record
 
 
 def digest_of(record: Record) -> str:
@@ -140,9 +150,21 @@ def on_cores(jobs: int) -> Engine:
 
 
 def _begin_worker() -> None:
-    # A signal that ends a worker ends it without a word; its owner tells what it means.
+    # A signal that ends a worker ends it without a word; its owner tells what it means. A closed
+    # terminal is told to all of them, and is its owner's business alone.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    Thread(target=_end_with_owner, daemon=True).start()
     gc.freeze()
+
+
+def _end_with_owner() -> None:
+    """A worker whose owner was killed would wait for its next chunk for ever."""
+    if (owner := parent_process()) is not None:
+        owner.join()
+        os._exit(1)
 
 
 def on_cluster(address: str) -> Engine:
@@ -172,15 +194,15 @@ def on_cluster(address: str) -> Engine:
 
 def parse_seeds(text: str) -> range:
     """``A..B``, both ends included; raises UsageError."""
-    first, dots, last = text.partition("..")
-    last = last if dots else first
-    if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
-        raise UsageError(f"--seeds is a range like 1..2000, or one seed like 17, not {text!r}")
-    if int(last) < int(first) or int(last) > BIGGEST_SEED:
+    found = re.fullmatch(r"([0-9]{1,13})(?:\.\.([0-9]{1,13}))?", text)
+    if found is None:
+        raise UsageError(f"--seeds is a range like 1..2000, or one seed like 17, not {shown(text)}")
+    first, last = int(found[1]), int(found[2] or found[1])
+    if last < first or last > BIGGEST_SEED:
         raise UsageError(f"--seeds {text}: the range is empty or beyond {BIGGEST_SEED}")
-    if int(last) - int(first) >= MOST_SEEDS:
+    if last - first >= MOST_SEEDS:
         raise UsageError(f"--seeds {text}: at most {MOST_SEEDS} at once; run them in parts")
-    return range(int(first), int(last) + 1)
+    return range(first, last + 1)
 
 
 def all_cores() -> int:
