@@ -80,17 +80,26 @@ async def seen_to_its_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def signals_interrupt() -> Iterator[None]:
-    """A signal is a KeyboardInterrupt that `code_of_interrupt` knows; for work without a device."""
+def signals_interrupt() -> Iterator[Callable[[], None]]:
+    """A signal is a KeyboardInterrupt that `code_of_interrupt` knows; for work without a device.
+
+    What it gives raises a signal once more: Python swallows one that comes while it forks.
+    """
+    received: list[int] = []
+
+    def heed() -> None:
+        if received:
+            raise KeyboardInterrupt(received[0])
 
     def interrupt(number: int, _frame: object) -> None:
+        received.append(number)
         if _CODES[signal.Signals(number)] == HUNG_UP:
             _leave_a_closed_terminal()
         raise KeyboardInterrupt(number)
 
     before = {one: signal.signal(one, interrupt) for one in _CODES if not _is_nohup(one)}
     try:
-        yield
+        yield heed
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

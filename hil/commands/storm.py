@@ -194,10 +194,11 @@ def _run(engine: Engine, chunks: Sequence[Chunk], days: int, form: Format) -> tu
     """
     wanted, total = sum(chunk.count for chunk in chunks), Tally()
     try:
-        with progress(wanted, days, form) as advance:
+        with signals_interrupt() as heed, progress(wanted, days, form) as advance:
             for tally in engine(chunks):
                 total += tally
                 advance(tally)
+                heed()
     except KeyboardInterrupt as end:
         tell(f"interrupted: {total.seeds} of {wanted} storms were run")
         return total, code_of_interrupt(end)

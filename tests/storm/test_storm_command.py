@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
@@ -173,6 +174,21 @@ def _await_children(process: int, count: int) -> None:
     while len(children.read_text().split()) < count:
         assert monotonic() < until, "no workers came"
         sleep(0.05)
+
+
+def test_a_signal_that_comes_while_workers_are_forked_is_heeded_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def engine(chunks: Sequence[Chunk]) -> Iterator[Tally]:
+        with suppress(KeyboardInterrupt):  # as Python does in what it calls around a fork
+            os.kill(os.getpid(), signal.SIGTERM)
+        yield Tally(20)
+        yield Tally(20)
+
+    monkeypatch.setattr(storm_command, "on_cores", lambda jobs: engine)
+    ended = CliRunner().invoke(app, ["storm", "--seeds", "1..40", "--device", "pump"])
+    assert ended.exit_code == 143
+    assert "interrupted: 20 of 40 storms were run" in ended.stderr
 
 
 @pytest.mark.real_clock
