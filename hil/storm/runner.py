@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from multiprocessing import parent_process
+from multiprocessing import active_children, parent_process
 from threading import Thread
 from time import process_time
 
@@ -145,6 +145,9 @@ def on_cores(jobs: int) -> Engine:
                     yield from (one.result() for one in done)
             finally:
                 pool.shutdown(cancel_futures=True)
+                # A signal as the pool begins leaves workers that it does not know to end.
+                for worker in active_children():
+                    worker.terminate()
 
     return run
 
