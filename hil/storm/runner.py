@@ -9,8 +9,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import active_children, parent_process
+from multiprocessing import parent_process
 from threading import Thread
 from time import process_time
 
@@ -139,17 +140,31 @@ def on_cores(jobs: int) -> Engine:
     def run(chunks: Sequence[Chunk]) -> Iterator[Tally]:
         with ProcessPoolExecutor(min(jobs, len(chunks)), initializer=_begin_worker) as pool:
             try:
-                under_way = {pool.submit(run_chunk, chunk) for chunk in chunks}
+                with _signals_wait():
+                    under_way = {pool.submit(run_chunk, chunk) for chunk in chunks}
                 while under_way:
                     done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                     yield from (one.result() for one in done)
             finally:
                 pool.shutdown(cancel_futures=True)
-                # A signal as the pool begins leaves workers that it does not know to end.
-                for worker in active_children():
-                    worker.terminate()
 
     return run
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Signals are heard at the end: a pool that is interrupted as it begins never ends."""
+    came: list[int] = []
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, lambda seen, _frame: came.append(seen))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def _begin_worker() -> None:
