@@ -20,9 +20,7 @@ FILE-01 to FILE-04 come from here; the readers of therapies, profiles and formul
 others (`placed_models.py`).
 """
 
-import os
 import re
-import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -46,6 +44,7 @@ from ruamel.yaml.events import (
 from device_profiles.diagnostics import Finding
 from device_profiles.notation_grammar import shown
 from device_profiles.placed import Entry, Items, Keys, Node, Place, Text, path_to_key
+from device_profiles.plain_file import not_plain
 
 LARGEST_FILE = 1 << 20
 DEEPEST_NESTING = 32
@@ -82,9 +81,7 @@ def read_document(path: Path) -> Document:
     """The document in a file; whatever prevents reading it is a FILE-01 finding."""
     name = str(path)
     try:
-        # A pipe or a device could block or never end, so only plain files are opened.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            kind = "a directory" if path.is_dir() else "no plain file"
+        if (kind := not_plain(path)) is not None:
             return _unread(name, f"{shown(name, 200)} is {kind}", "name a YAML file")
         with path.open("rb") as stream:
             content = stream.read(LARGEST_FILE + 1)

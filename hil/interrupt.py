@@ -4,8 +4,8 @@ its end."""
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from hil import early
@@ -73,6 +73,35 @@ async def seen_to_its_end(work: Coroutine[Any, Any, T]) -> T:
         with suppress(asyncio.CancelledError):
             await asyncio.wait({task})
     return task.result()
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[Callable[[], None]]:
+    """A signal is a KeyboardInterrupt that `code_of_interrupt` knows; for work without a device.
+
+    What it gives raises a signal once more: Python swallows one that comes while it forks.
+    """
+    received: list[int] = []
+
+    def heed() -> None:
+        if received:
+            raise KeyboardInterrupt(received[0])
+
+    def interrupt(number: int, _frame: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt(number)
+
+    before = {one: signal.signal(one, interrupt) for one in CODES if not _is_nohup(one)}
+    try:
+        yield heed
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def code_of_interrupt(end: KeyboardInterrupt) -> int:
+    """The exit code of the signal that raised it."""
+    return CODES[signal.Signals(end.args[0])] if end.args else INTERRUPTED
 
 
 def _is_nohup(number: signal.Signals) -> bool:

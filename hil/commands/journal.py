@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from device_profiles.errors import UsageError
+from device_profiles.plain_file import not_plain
 from hil.commands.group import Commands
 from hil.commands.options import Format, FormatOption
 from hil.commands.shell import guarded, out, places, print_json, tell
@@ -25,6 +26,8 @@ _ID = re.compile(r"0x[0-9a-f]{1,16}|[0-9]{1,20}", re.ASCII | re.IGNORECASE)
 
 def _bytes_of(path: Path) -> bytes:
     try:
+        if (kind := not_plain(path)) is not None:
+            raise UsageError(f"{path}: cannot be read: it is {kind}; name a journal file")
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -1,33 +1,24 @@
 """`storm`: the whole system under weather, breakdowns and people, on virtual time."""
 
-import shlex
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from device_profiles.errors import UsageError
 from hil.commands.options import Format, FormatOption
-from hil.commands.shell import errors, guarded, out, print_json, tell
-from hil.exit_codes import DONE, INTERNAL_ERROR, INTERRUPTED, TERMINATED
-from hil.storm.draw import draw
-from hil.storm.plan import Family, Plan, read_plan
+from hil.commands.shell import guarded, out, print_json, tell
+from hil.commands.storm_progress import progress
+from hil.commands.storm_shrink import again, folder_for, shrink_and_save
+from hil.exit_codes import DONE, INTERNAL_ERROR
+from hil.interrupt import code_of_interrupt, signals_interrupt
+from hil.storm.plan import LONGEST_DAYS, Family, Plan
+from hil.storm.plan_file import read_plan
 from hil.storm.report import NO_DIGEST, about, as_json, sentences, table_of
-from hil.storm.run import run_storm
 from hil.storm.runner import (
     Chunk,
     Engine,
@@ -38,12 +29,18 @@ from hil.storm.runner import (
     on_cluster,
     on_cores,
     parse_seeds,
-    run_plan,
+    run_and_record,
 )
-from hil.storm.shrink import shrink
 from hil.storm.story import Line, story_of
 
-LONGEST_DAYS = 366
+OF_SEEDS = {
+    "seeds": "--seeds",
+    "kind": "--device",
+    "days": "--days",
+    "jobs": "--jobs",
+    "cluster": "--cluster",
+}
+"""The options that say nothing to a plan of a file."""
 
 
 class Device(StrEnum):
@@ -55,6 +52,7 @@ class Device(StrEnum):
 
 
 def storm(
+    context: typer.Context,
     seeds: Annotated[
         str, typer.Option("--seeds", metavar="A..B", help="Which seeds, both ends included.")
     ] = "1..100",
@@ -86,8 +84,11 @@ def storm(
         bool, typer.Option("--shrink", help="Make the first failing plan smaller, and save it.")
     ] = False,
     save: Annotated[
-        Path, typer.Option("--save", metavar="FOLDER", help="Where smaller plans are put.")
-    ] = Path(),
+        Path | None,
+        typer.Option(
+            "--save", metavar="FOLDER", help="With --shrink: where the smaller plan is put."
+        ),
+    ] = None,
     story: Annotated[
         bool,
         typer.Option("--story", help="With --plan: tell it in its order, each frame included."),
@@ -100,44 +101,107 @@ def storm(
     misbehave. The device's own truth is judged: nothing over a limit, no basal lowered unasked.
     The same seed gives the same bytes.
     """
+    given = [option for name, option in OF_SEEDS.items() if _is_given(context, name)]
 
     def work() -> int:
         if story and plan is None:
             raise UsageError("--story tells one storm: name it by --plan FILE (--shrink makes one)")
+        if save is not None and not smaller:
+            raise UsageError("--save says where --shrink puts its plan: add --shrink")
+        if plan is not None and given:
+            raise UsageError(
+                f"--plan FILE runs what is in the file: leave out {', '.join(given)}, or --plan"
+            )
+        if cluster is not None and jobs is not None:
+            raise UsageError("--jobs is for this machine: leave it out, or --cluster")
+        if cluster is not None and not cluster.strip():
+            raise UsageError("--cluster needs the address of a scheduler, like tcp://10.0.0.1:8786")
         if plan is not None:
-            lines = story_of(run_storm(read_plan(plan))) if story else []
-            return _one(read_plan(plan), plan, smaller, save, form, lines)
-        wanted = parse_seeds(seeds)
+            return _one(read_plan(plan), plan, folder(), form, story=story)
         families: list[Family] = [
             family for family in ("pump", "stimulator") if kind in (Device.BOTH, Device(family))
         ]
         engine = on_cluster(cluster) if cluster else on_cores(jobs or all_cores())
-        tally, ended = _run(engine, chunks_of(families, wanted, days), form)
-        _show(tally, days, form)
-        if not tally.failing:
-            return ended
-        if smaller and ended == DONE:
-            first = min(tally.failing, key=lambda one: one.plan.seed)
-            _shrink(draw(first.plan.seed, first.plan.family, days), save)
-        return INTERNAL_ERROR
+        chunks = chunks_of(families, parse_seeds(seeds), days)
+        return _many(engine, chunks, days, folder(), form)
 
-    guarded(form, work)
+    def folder() -> Path | None:
+        return folder_for(save or Path()) if smaller else None
+
+    def interruptible() -> int:
+        try:
+            with signals_interrupt():
+                return work()
+        except KeyboardInterrupt as end:
+            tell("interrupted")
+            return code_of_interrupt(end)
+
+    guarded(form, interruptible)
 
 
-def _run(engine: Engine, chunks: Sequence[Chunk], form: Format) -> tuple[Tally, int]:
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _many(
+    engine: Engine, chunks: Sequence[Chunk], days: int, folder: Path | None, form: Format
+) -> int:
+    tally, ended = _run(engine, chunks, days, form)
+    failing = min(tally.failing, key=lambda one: one.plan.seed, default=None)
+    _show(
+        form,
+        as_json(tally, days),
+        lambda: _tell_many(tally, days),
+        failing if ended == DONE else None,
+        folder,
+    )
+    return INTERNAL_ERROR if failing is not None else ended
+
+
+def _one(plan: Plan, path: Path, folder: Path | None, form: Format, *, story: bool) -> int:
+    outcome, record = run_and_record(plan)
+    lines = story_of(record) if story and record is not None else []
+    value: dict[str, Any] = {"schema": "neuraxis.storm-plan/1", "digest": outcome.digest}
+    value |= {"wrong": list(outcome.wrong)}
+    value |= {"story": [line._asdict() for line in lines]} if lines else {}
+    failing = outcome if outcome.wrong else None
+    _show(form, value, lambda: _tell_one(outcome, path, lines), failing, folder)
+    return DONE if failing is None else INTERNAL_ERROR
+
+
+def _show(
+    form: Format,
+    value: dict[str, Any],
+    tell_it: Callable[[], None],
+    failing: Outcome | None,
+    folder: Path | None,
+) -> None:
+    """What came of it: as text before a failing plan is made smaller, as JSON with that in it."""
+    if form is Format.TEXT:
+        tell_it()
+    if failing is not None and folder is not None:
+        saved = shrink_and_save(failing.plan, folder)
+        value |= {"shrunk": None if saved is None else str(saved)}
+    if form is Format.JSON:
+        print_json(value)
+
+
+def _run(engine: Engine, chunks: Sequence[Chunk], days: int, form: Format) -> tuple[Tally, int]:
     """What came of the chunks, and DONE; of those that were run, and the code, where it ends early.
 
     What was found until then is worth hours, and is shown all the same.
     """
     wanted, total = sum(chunk.count for chunk in chunks), Tally()
     try:
-        with _sigterm_interrupts(), _progress(wanted, form) as advance:
+        with signals_interrupt() as heed, progress(wanted, days, form) as advance:
             for tally in engine(chunks):
                 total += tally
                 advance(tally)
+                heed()
     except KeyboardInterrupt as end:
         tell(f"interrupted: {total.seeds} of {wanted} storms were run")
-        return total, TERMINATED if end.args else INTERRUPTED
+        return total, code_of_interrupt(end)
     except BrokenExecutor:
         tell(
             f"a worker process was killed, for want of memory perhaps: {total.seeds} of {wanted} "
@@ -147,50 +211,7 @@ def _run(engine: Engine, chunks: Sequence[Chunk], form: Format) -> tuple[Tally, 
     return total, DONE
 
 
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM is a KeyboardInterrupt, with the signal in it: workers are never left behind."""
-
-    def interrupt(number: int, _frame: object) -> None:
-        raise KeyboardInterrupt(number)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _progress(total: int, form: Format) -> Iterator["_Advance"]:
-    columns = (
-        TextColumn("storms"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[failing]} failing"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors(), disable=form is Format.JSON) as bar:
-        yield _Advance(bar, bar.add_task("storms", total=total, failing=0))
-
-
-class _Advance:
-    """Moves the bar on."""
-
-    def __init__(self, bar: Progress, task: object) -> None:
-        self._bar, self._task, self._failing = bar, task, 0
-
-    def __call__(self, tally: Tally) -> None:
-        self._failing += len(tally.failing)
-        self._bar.update(self._task, advance=tally.seeds, failing=self._failing)  # type: ignore[arg-type]
-
-
-def _show(tally: Tally, days: int, form: Format) -> None:
-    if form is Format.JSON:
-        print_json(as_json(tally, days))
-        return
+def _tell_many(tally: Tally, days: int) -> None:
     console = out()
     console.print(table_of(tally))
     for sentence in sentences(tally, days):
@@ -201,47 +222,12 @@ def _show(tally: Tally, days: int, form: Format) -> None:
     )
 
 
-def _one(plan: Plan, path: Path, smaller: bool, save: Path, form: Format, story: list[Line]) -> int:
-    outcome = run_plan(plan)
-    if form is Format.JSON:
-        value = {"schema": "neuraxis.storm-plan/1", "digest": outcome.digest}
-        told = {"story": [line._asdict() for line in story]} if story else {}
-        print_json(value | {"wrong": list(outcome.wrong)} | told)
-    else:
-        for line in story:
-            out().print(Text(str(line)), soft_wrap=True)
-        _tell(outcome, _again(path))
-    if not outcome.wrong:
-        return DONE
-    if smaller:
-        _shrink(plan, save)
-    return INTERNAL_ERROR
-
-
-def _again(path: Path) -> str:
-    return f"neuraxis storm --plan {shlex.quote(str(path))}"
-
-
-def _tell(outcome: Outcome, command: str) -> None:
+def _tell_one(outcome: Outcome, path: Path, story: Sequence[Line]) -> None:
     console = out()
+    for line in story:
+        console.print(Text(str(line)))
     for name, times in sorted(outcome.reached.items()):
         console.print(Text(f"  {times:>5}  {name}"))
-    for sentence in about(outcome, command) if outcome.wrong else ("nothing was wrong",):
+    for sentence in about(outcome, again(path)) if outcome.wrong else ("nothing was wrong",):
         console.print(Text(sentence))
     console.print(Text(f"digest {outcome.digest or NO_DIGEST}"))
-
-
-def _shrink(plan: Plan, save: Path) -> None:
-    try:
-        save.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--save {save} cannot be a folder: {error.strerror}") from error
-    console = errors()
-    console.print(Text(f"shrinking seed {plan.seed}: {len(plan.acts)} acts"))
-    small = shrink(plan, lambda now: console.print(Text(f"  {len(now.acts)} acts")))
-    path = save / f"storm-{plan.family}-{plan.seed}.yaml"
-    try:
-        path.write_text(small.text(), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    console.print(Text(f"{len(small.acts)} acts are left; again: {_again(path)}"))

@@ -11,13 +11,30 @@ from firmware_bridge.clock import NS_PER_MS, VirtualClock, VirtualLoop
 from firmware_bridge.families.table import AnyController
 from firmware_bridge.protocol.seal import DeviceKey
 from firmware_bridge.settings import JournalPlace, Settings
+from firmware_bridge.simulator.families import MACHINES
 from hil.storm.disk import Files, HostAnchor, HostDisk, HostStates
+from hil.storm.plan import Family
 from hil.storm.weather import HostLink, Line
 from safety.alarms import Alarm
 
 T = TypeVar("T")
 
 LATE_S = 0.02
+STEPS = (
+    *("append", "torn", "appended", "sync", "synced", "cut"),
+    *("anchor", "anchored", "anchor sync", "states", "lost"),
+)
+"""The steps of a host that are about no request: at its disk, and as it hears that its line is
+gone."""
+STRETCHES = ("offload", "offloaded", "open")
+"""The steps that can take longer than they should."""
+
+
+def steps_of(family: Family) -> tuple[str, ...]:
+    """Every step that a host of a family comes to, by the name that `Host.step` is told."""
+    requests = dict.fromkeys(MACHINES[family].requests.values())
+    frames = (f"{when} {name}" for when in ("leaves", "done", "heard") for name in requests)
+    return (*STEPS, *frames)
 
 
 class StormClock(VirtualClock):

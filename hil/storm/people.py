@@ -167,7 +167,7 @@ class StimulatorPeople(People):
 
 def fill_of(asked: Asked) -> int:
     """The number of the refill that an apply belongs to."""
-    return int(asked.where) if asked.where.isdigit() else 0
+    return int(asked.where or 0)
 
 
 def people_of(family: Family) -> People:

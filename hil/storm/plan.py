@@ -1,4 +1,5 @@
-"""What happens in one storm, as frozen data: a plan is drawn from a seed, or read from a file.
+"""What happens in one storm, as frozen data: a plan is drawn from a seed (`draw.py`), or read from
+a file (`plan_file.py`).
 
 A plan says all that a run depends on, so the same plan gives the same bytes. It is written as YAML:
 
@@ -12,19 +13,17 @@ A plan says all that a run depends on, so the same plan gives the same bytes. It
 ``at`` is in ms since the device was made. What an act means is in `DOINGS`.
 """
 
-from collections.abc import Callable, Mapping
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, cast, get_args
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-
-from device_profiles.errors import UsageError
-from firmware_bridge.simulator.faults import faults_of
+from typing import Literal
 
 Family = Literal["pump", "stimulator"]
+
+BIGGEST_SEED = 10**12
+LONGEST_DAYS = 366
+"""How much of a pump's therapy one storm holds at most."""
 
 WEATHERS = ("loss", "duplication", "replay", "late", "reorder", "flip", "split")
 """What a line does to a frame, each with so many chances of a thousand."""
@@ -89,8 +88,8 @@ class Act:
     def text(self) -> str:
         """Its line of a plan file."""
         parts = [f"at: {self.at}", f"do: {self.do}"]
-        parts += [f"who: {self.who}"] if self.who else []
-        parts += [f"where: {self.where}"] if self.where else []
+        parts += [f"who: {_quoted(self.who)}"] if self.who else []
+        parts += [f"where: {_quoted(self.where)}"] if self.where else []
         parts += [f"amount: {self.amount}"] if self.amount else []
         return f"  - {{{', '.join(parts)}}}"
 
@@ -132,142 +131,15 @@ class Plan:
         return {_word(act) for act in self.acts} | {what for what, is_so in about.items() if is_so}
 
 
+def _quoted(text: str) -> str:
+    """As YAML reads it back; most texts of a plan need no quotes."""
+    plain = re.fullmatch(r"\w+([ -]\w+)*", text, re.ASCII)
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
 def _word(act: Act) -> str:
     if act.do in ("weather", "device"):
         return act.where
     if act.do == "wall":
         return "wall back" if act.amount < 0 else "wall ahead"
     return f"{act.do} {act.where}" if act.do == "stop" else act.do
-
-
-# --- reading -------------------------------------------------------------------------------------
-
-_BIGGEST = 10**12
-_MAX_BYTES = 4 * 1024 * 1024
-_MOST = {"weather": 1_000, "flood": 1_000_000}
-"""The highest amount, where it is not just any."""
-_HEAD = ("storm", "seed", "minutes", "poll", "error", "late_worker", "monitor", "sealed", "acts")
-_ACT = ("at", "do", "who", "where", "amount")
-
-
-def read_plan(path: Path) -> Plan:
-    """The plan in a file; raises UsageError that names file and line."""
-    try:
-        data = path.read_bytes()
-        if len(data) > _MAX_BYTES:
-            raise UsageError(f"the plan {path} is larger than 4 MiB")
-        return parse_plan(data.decode("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the plan {path} cannot be read: {error}") from error
-
-
-def parse_plan(text: str, source: str) -> Plan:
-    """The plan in ``text``; see `read_plan`."""
-    try:
-        root = YAML(typ="safe", pure=True).compose(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{source}:{line}: {error.problem}") from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{source}: no YAML: {error}") from error
-    if root is None:
-        raise UsageError(f"{source}:1: a plan begins with `storm: pump` or `storm: stimulator`")
-    head = _Entry(root, source, _HEAD)
-    family = head.text("storm")
-    if family not in get_args(Family):
-        raise UsageError(f"{head.place('storm')}: there is a storm for a pump or a stimulator")
-    return Plan(
-        cast("Family", family),
-        head.number("seed", 0, _BIGGEST),
-        head.number("minutes", 1, 366 * 1_440),
-        tuple(_act(node, source, cast("Family", family)) for node in head.row("acts")),
-        head.number("poll", 1_000, 86_400_000, 1_800_000),
-        head.number("error", -145_000, 145_000, 0),
-        head.flag("late_worker"),
-        head.flag("monitor"),
-        head.flag("sealed"),
-    )
-
-
-def _act(node: Node, source: str, family: Family) -> Act:
-    entry = _Entry(node, source, _ACT)
-    do = entry.text("do")
-    if do not in DOINGS:
-        known = ", ".join(DOINGS)
-        raise UsageError(f"{entry.place('do')}: nothing is called {do!r}; there are: {known}")
-    where = entry.text("where", "")
-    if do == "weather" and where not in WEATHERS:
-        raise UsageError(f"{entry.place('where')}: the weather is one of {', '.join(WEATHERS)}")
-    if ONLY.get(do, family) != family:
-        raise UsageError(f"{entry.place('do')}: {do} is for a {ONLY[do]}, and this is a {family}")
-    if do == "stop" and where not in DEPTHS:
-        raise UsageError(f"{entry.place('where')}: a stop is one of {', '.join(DEPTHS)}")
-    if do == "device" and where not in faults_of(family):
-        raise UsageError(
-            f"{entry.place('where')}: a {family} has no fault {where!r}; there are: "
-            f"{', '.join(faults_of(family))}"
-        )
-    least = -_BIGGEST if do == "wall" else 0
-    amount = entry.number("amount", least, _MOST.get(do, _BIGGEST), 0)
-    return Act(entry.number("at", 0, _BIGGEST), do, where, amount, entry.text("who", ""))
-
-
-class _Entry:
-    """A mapping of a plan file, read key by key."""
-
-    def __init__(self, node: Node, source: str, keys: tuple[str, ...]) -> None:
-        self._source, self._line = source, node.start_mark.line + 1
-        if not isinstance(node, MappingNode):
-            raise UsageError(f"{source}:{self._line}: here belongs a mapping, like `{{at: 0, …}}`")
-        self._found: dict[str, Node] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, ScalarNode) or key.value not in keys:
-                raise UsageError(
-                    f"{source}:{line}: no key {key.value!r}; there are: {', '.join(keys)}"
-                )
-            if key.value in self._found:
-                raise UsageError(f"{source}:{line}: the key {key.value} is given twice")
-            self._found[key.value] = value
-
-    def place(self, key: str) -> str:
-        """File and line of a key."""
-        node = self._found.get(key)
-        return f"{self._source}:{node.start_mark.line + 1 if node else self._line}"
-
-    def text(self, key: str, default: str | None = None) -> str:
-        """One text."""
-        node = self._found.get(key)
-        if node is None and default is not None:
-            return default
-        if not isinstance(node, ScalarNode):
-            raise UsageError(f"{self.place(key)}: {key} is missing, or is more than one text")
-        return str(node.value)
-
-    def number(self, key: str, low: int, high: int, default: int | None = None) -> int:
-        """One whole number within a range."""
-        text = self.text(key, None if default is None else str(default))
-        return self._read(key, text, lambda: int(text), low, high)
-
-    def _read(self, key: str, text: str, parse: Callable[[], int], low: int, high: int) -> int:
-        try:
-            value = parse()
-        except ValueError as error:
-            raise UsageError(f"{self.place(key)}: {key}: {text!r} is no whole number") from error
-        if not low <= value <= high:
-            raise UsageError(f"{self.place(key)}: {key} is {low} to {high}, not {value}")
-        return value
-
-    def flag(self, key: str) -> bool:
-        """true or false."""
-        text = self.text(key, "false")
-        if text not in ("true", "false"):
-            raise UsageError(f"{self.place(key)}: {key} is true or false, not {text!r}")
-        return text == "true"
-
-    def row(self, key: str) -> list[Node]:
-        """A list."""
-        node = self._found.get(key)
-        if not isinstance(node, SequenceNode):
-            raise UsageError(f"{self.place(key)}: {key} is a list of `- {{at: …, do: …}}`")
-        return list(node.value)

@@ -3,25 +3,31 @@
 import gc
 import hashlib
 import os
+import re
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import parent_process
+from threading import Thread
 from time import process_time
 
 import cbor2
 
 from device_profiles.errors import UsageError
+from device_profiles.notation_grammar import shown
+from hil.early import CODES
 from hil.storm.draw import draw
 from hil.storm.oracle import judge
-from hil.storm.plan import Family, Plan
+from hil.storm.plan import BIGGEST_SEED, Family, Plan
 from hil.storm.record import Record
 from hil.storm.run import run_storm
 
 CHUNK = 20
 """Seeds that a worker is handed at once."""
-BIGGEST_SEED = 10**12
 MOST_SEEDS = 1_000_000
 """In one command: every chunk of them is held in memory."""
 
@@ -73,12 +79,17 @@ Engine = Callable[[Sequence[Chunk]], Iterator[Tally]]
 
 def run_plan(plan: Plan) -> Outcome:
     """Runs and judges one plan; what nobody foresaw is a finding too."""
+    return run_and_record(plan)[0]
+
+
+def run_and_record(plan: Plan) -> tuple[Outcome, Record | None]:
+    """The same, with what the storm left, unless it broke down."""
     try:
         record = run_storm(plan)
         wrong = judge(record)
     except Exception as error:
-        return Outcome(plan, (f"the storm itself broke down: {error!r}",), "")
-    return Outcome(plan, tuple(wrong), digest_of(record), record.reached)
+        return Outcome(plan, (f"the storm itself broke down: {error!r}",), ""), None
+    return Outcome(plan, tuple(wrong), digest_of(record), record.reached), record
 
 
 def digest_of(record: Record) -> str:
@@ -130,7 +141,8 @@ def on_cores(jobs: int) -> Engine:
     def run(chunks: Sequence[Chunk]) -> Iterator[Tally]:
         with ProcessPoolExecutor(min(jobs, len(chunks)), initializer=_begin_worker) as pool:
             try:
-                under_way = {pool.submit(run_chunk, chunk) for chunk in chunks}
+                with _signals_wait():
+                    under_way = {pool.submit(run_chunk, chunk) for chunk in chunks}
                 while under_way:
                     done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                     yield from (one.result() for one in done)
@@ -140,10 +152,38 @@ def on_cores(jobs: int) -> Engine:
     return run
 
 
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Signals are heard at the end: a pool that is interrupted as it begins never ends."""
+    came: list[int] = []
+    before = {one: signal.getsignal(one) for one in CODES}
+    for number in before:
+        signal.signal(number, lambda seen, _frame: came.append(seen))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
 def _begin_worker() -> None:
-    # A signal that ends a worker ends it without a word; its owner tells what it means.
+    # A signal that ends a worker ends it without a word; its owner tells what it means. A closed
+    # terminal is told to all of them, and is its owner's business alone.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    Thread(target=_end_with_owner, daemon=True).start()
     gc.freeze()
+
+
+def _end_with_owner() -> None:
+    """A worker whose owner was killed would wait for its next chunk for ever."""
+    if (owner := parent_process()) is not None:
+        owner.join()
+        os._exit(1)
 
 
 def on_cluster(address: str) -> Engine:
@@ -173,15 +213,15 @@ def on_cluster(address: str) -> Engine:
 
 def parse_seeds(text: str) -> range:
     """``A..B``, both ends included; raises UsageError."""
-    first, dots, last = text.partition("..")
-    last = last if dots else first
-    if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
-        raise UsageError(f"--seeds is a range like 1..2000, or one seed like 17, not {text!r}")
-    if int(last) < int(first) or int(last) > BIGGEST_SEED:
+    found = re.fullmatch(r"([0-9]{1,13})(?:\.\.([0-9]{1,13}))?", text)
+    if found is None:
+        raise UsageError(f"--seeds is a range like 1..2000, or one seed like 17, not {shown(text)}")
+    first, last = int(found[1]), int(found[2] or found[1])
+    if last < first or last > BIGGEST_SEED:
         raise UsageError(f"--seeds {text}: the range is empty or beyond {BIGGEST_SEED}")
-    if int(last) - int(first) >= MOST_SEEDS:
+    if last - first >= MOST_SEEDS:
         raise UsageError(f"--seeds {text}: at most {MOST_SEEDS} at once; run them in parts")
-    return range(int(first), int(last) + 1)
+    return range(first, last + 1)
 
 
 def all_cores() -> int:

@@ -170,3 +170,13 @@ def test_an_alarm_of_the_journal_does_not_break_the_json_of_status(
 ) -> None:
     journal.unlink()
     assert cli("status", "--device", pump.url, "--format", "json").json["latched"]
+
+
+@pytest.mark.parametrize("command", [("show",), ("verify",), ("why", "1", "--journal")])
+@pytest.mark.parametrize(("path", "kind"), [("/dev/zero", "no plain file"), ("/", "a directory")])
+def test_what_is_no_plain_file_is_no_journal(
+    command: tuple[str, ...], path: str, kind: str
+) -> None:
+    done = cli("journal", *command, path)
+    assert done.code == 2
+    assert f"{path}: cannot be read: it is {kind}; name a journal file" in done.err

@@ -2,39 +2,29 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from time import monotonic, sleep
 from unittest import mock
 
 import pytest
-from typer.testing import CliRunner
 
-from device_profiles.errors import UsageError
 from firmware_bridge.families.conversation import Conversation
-from hil.app import app
-from hil.commands import storm as storm_command
 from hil.storm.draw import draw
 from hil.storm.oracle import judge
 from hil.storm.oracle_pump import most_in
-from hil.storm.plan import Act, Family, Plan, parse_plan, read_plan
+from hil.storm.plan import Act, Family, Plan
+from hil.storm.plan_file import read_plan
 from hil.storm.run import run_storm
 from hil.storm.runner import (
-    Chunk,
-    Outcome,
     Tally,
     chunks_of,
     digest_of,
     in_this_process,
     on_cores,
-    parse_seeds,
     run_plan,
 )
 from hil.storm.shrink import shrink
@@ -305,60 +295,6 @@ def test_a_device_that_lets_a_raise_be_overtaken_is_found() -> None:
     assert "over-plan" in wrong
 
 
-# --- plans ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("family", ["pump", "stimulator"])
-def test_a_plan_is_read_back_as_it_was_written(family: Family) -> None:
-    for seed in range(40):
-        plan = draw(seed, family)
-        assert parse_plan(plan.text(), "a plan") == plan
-
-
-HEAD = "storm: pump\nseed: 1\nminutes: 10\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("", "x:1: a plan begins with"),
-        ("- 1", "x:1: here belongs a mapping"),
-        ("storm: cat\nseed: 1\nminutes: 1\nacts: []", "x:1: there is a storm for a pump or"),
-        (HEAD + "acts: []\nwind: 3", "x:5: no key 'wind'"),
-        (HEAD + "acts: 5", "x:4: acts is a list"),
-        (HEAD + "acts:\n  - {at: 5, do: dance}", "x:5: nothing is called 'dance'"),
-        (HEAD + "acts:\n  - {at: soon, do: bolus}", "x:5: at: 'soon' is no whole number"),
-        (HEAD + "acts:\n  - {at: 1, do: weather, where: snow}", "x:5: the weather is one of"),
-        (HEAD + "acts:\n  - {do: bolus}", "x:5: at is missing"),
-        (HEAD + "acts:\n  - {at: 1, do: start, where: night}", "x:5: start is for a stimulator"),
-        (HEAD + "acts:\n  - {at: 1, do: stop, where: deep}", "x:5: a stop is one of hold, policy"),
-        (HEAD + "acts:\n  - {at: 1, do: device, where: flu}", "x:5: a pump has no fault 'flu'"),
-        (HEAD + "acts:\n  - {at: 1, do: device, where: magnet}", "x:5: a pump has no fault 'mag"),
-        (HEAD + "acts:\n  - {at: 1, do: cut, amount: -5}", "x:5: amount is 0 to"),
-        (HEAD + "acts:\n  - {at: 1, do: flood, amount: 9999999}", "x:5: amount is 0 to 1000000"),
-        ("storm: pump\nseed: 1\nminutes: 0\nacts: []", "x:3: minutes is 1 to"),
-        ("storm: [", "x:"),
-    ],
-)
-def test_a_bad_plan_is_refused_with_its_place(text: str, says: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        parse_plan(text, "x")
-    assert str(caught.value).startswith(says)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "a..b", "5..1", "-1..3", "1..", "1..99999999999999", "1..999999999999"]
-)
-def test_a_bad_range_of_seeds_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--seeds"):
-        parse_seeds(text)
-
-
-def test_a_range_of_seeds_has_both_ends() -> None:
-    assert parse_seeds("3..5") == range(3, 6)
-    assert parse_seeds("17") == range(17, 18)
-
-
 # --- smaller plans -------------------------------------------------------------------------------
 
 
@@ -374,174 +310,3 @@ def test_a_failing_plan_is_made_smaller_and_still_fails_the_same_way() -> None:
     assert len(small.acts) < len(plan.acts) // 3
     assert len(told) > 2
     assert run_plan(small).wrong == ()
-
-
-# --- the command ---------------------------------------------------------------------------------
-
-
-def run_command(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hil.cli", "storm", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder)
-
-
-@pytest.mark.real_clock
-def test_the_command_runs_seeds_and_tells_what_was_reached(tmp_path: Path) -> None:
-    done = run_command("--seeds", "1..4", "--jobs", "2", "--format", "json", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["seeds"] == 8
-    assert told["failing"] == []
-    assert told["reached"]["pump: apply: done"] > 0
-
-
-@pytest.mark.real_clock
-def test_the_command_replays_a_plan_and_refuses_a_bad_one(tmp_path: Path) -> None:
-    path = tmp_path / "plan.yaml"
-    path.write_text(replace(draw(5, "pump"), minutes=60).text(), encoding="utf-8")
-    first, second = (run_command("--plan", str(path), folder=tmp_path) for _ in range(2))
-    assert first.returncode == 0, first.stderr
-    assert first.stdout == second.stdout
-    assert "digest " in first.stdout
-    path.write_text(HEAD + "acts: 5", encoding="utf-8")
-    bad = run_command("--plan", str(path), folder=tmp_path)
-    assert bad.returncode == 2
-    assert "plan.yaml:4: acts is a list" in bad.stderr
-
-
-WITH_A_BUG = """
-import sys
-from hil.cli import main
-from tests.storm.planted_road import ROAD_BUGS, planted
-with planted(ROAD_BUGS["any device's word counts"]):
-    main()
-"""
-
-
-@pytest.mark.real_clock
-def test_a_plan_is_told_in_its_order_with_what_was_asked_sent_and_done(tmp_path: Path) -> None:
-    plan = ("--plan", str(KNOWN / "planted" / "retry-on-time-out.yaml"), "--story")
-    told = run_command(*plan, folder=tmp_path).stdout.splitlines()
-    parts = (
-        "A asks for request 1: apply 100",
-        "frame >  Commit id 1001",
-        "device   acted (id 1001)",
-        "frame <  Done id 1001",
-        "A is told of request 1 (id 1001): done",
-    )
-    found = [next(at for at, line in enumerate(told) if part in line) for part in parts]
-    assert found == sorted(found)
-    as_json = json.loads(run_command(*plan, "--format", "json", folder=tmp_path).stdout)
-    assert {"at", "where", "text"} == set(as_json["story"][0])
-    alone = run_command("--story", folder=tmp_path)
-    assert alone.returncode == 2
-    assert "--plan FILE" in alone.stderr
-
-
-@pytest.mark.real_clock
-def test_a_failure_prints_the_command_that_replays_it(tmp_path: Path) -> None:
-    known = KNOWN / "plug-moved-while-opening.yaml"
-    done = subprocess.run(
-        [sys.executable, "-c", WITH_A_BUG, "storm", "--plan", str(known)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert f"again: neuraxis storm --plan {known}" in done.stdout
-
-
-@pytest.mark.real_clock
-def test_a_smaller_plan_is_saved_in_a_new_folder_and_its_command_can_be_pasted(
-    tmp_path: Path,
-) -> None:
-    bug = WITH_A_BUG.replace("any device's word counts", "retry on time-out")
-    known = KNOWN / "planted" / "retry-on-time-out.yaml"
-    folder = tmp_path / "two words"
-    done = subprocess.run(
-        [sys.executable, "-c", bug, "storm", "--plan", known, "--shrink", "--save", folder],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    (saved,) = folder.iterdir()
-    assert f"again: neuraxis storm --plan '{saved}'" in done.stderr
-
-
-@pytest.mark.real_clock
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_storms_that_are_interrupted_show_what_they_found_and_leave_no_process(
-    tmp_path: Path, number: signal.Signals, code: int
-) -> None:
-    command = [sys.executable, "-m", "hil.cli", "storm", "--seeds", "1..100000", "--jobs", "2"]
-    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        storms = subprocess.Popen(command, env=environment, stdout=out, stderr=err, process_group=0)
-        _await_children(storms.pid, 2)
-        storms.send_signal(number)
-        assert storms.wait(60) == code
-    assert "of 200000 storms were run" in (tmp_path / "err").read_text()
-    assert "a second and core" in (tmp_path / "out").read_text()
-    with pytest.raises(ProcessLookupError):
-        os.killpg(storms.pid, 0)
-
-
-def _await_children(process: int, count: int) -> None:
-    children = Path(f"/proc/{process}/task/{process}/children")
-    until = monotonic() + 30
-    while len(children.read_text().split()) < count:
-        assert monotonic() < until, "no workers came"
-        sleep(0.05)
-
-
-def test_a_worker_that_was_killed_loses_no_failing_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    failing = Outcome(draw(7, "pump"), ("something was wrong",), "c0ffee")
-
-    def engine(chunks: Sequence[Chunk]) -> Iterator[Tally]:
-        yield Tally(20, 1.0, failing=(failing,))
-        raise BrokenExecutor
-
-    monkeypatch.setattr(storm_command, "on_cores", lambda jobs: engine)
-    ended = CliRunner().invoke(app, ["storm", "--seeds", "1..40", "--device", "pump"])
-    assert ended.exit_code == 1
-    assert "20 of 40 storms were run" in ended.stderr
-    assert "again: neuraxis storm --device pump --seeds 7" in ended.stdout
-    assert "digest c0ffee" in ended.stdout, "whoever runs it again sees whether it is the same"
-
-
-ON_A_CLUSTER = """
-from distributed import LocalCluster
-from hil.storm.runner import chunks_of, in_this_process, on_cluster
-
-if __name__ == "__main__":
-    chunks = chunks_of(("pump",), range(1, 41), 1)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        tallies = list(on_cluster(cluster.scheduler_address)(chunks))
-    print(sum(one.seeds for one in tallies), sum(len(one.failing) for one in tallies))
-"""
-
-
-@pytest.mark.real_clock
-def test_the_same_command_spreads_over_a_dask_cluster(tmp_path: Path) -> None:
-    pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
-    script = tmp_path / "on_a_cluster.py"
-    script.write_text(ON_A_CLUSTER, encoding="utf-8")
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.stdout.split() == ["40", "0"], done.stderr[-2_000:]
-
-
-@pytest.mark.real_clock
-def test_a_cluster_that_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
-    done = run_command("--seeds", "1", "--cluster", "tcp://127.0.0.1:9", folder=tmp_path)
-    assert done.returncode == 2
-    assert "neuraxis: " in done.stderr
-    assert "Traceback" not in done.stderr
