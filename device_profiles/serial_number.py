@@ -7,7 +7,7 @@ LONGEST = 64
 
 
 def check_serial_number(text: str) -> str:
-    """The serial number itself; raises UsageError for one that no device can say."""
+    """The serial number itself; raises UsageError for one too long or not printable."""
     if not 1 <= len(text) <= LONGEST:
         raise UsageError(f"a serial number has 1 to {LONGEST} characters")
     if not text.isprintable():

@@ -65,9 +65,9 @@ class Conversation(Exchange):
             raise
 
     async def _meet(self) -> Identity:
-        return self._met(await self._ask(Identify(), Identity))
+        return self._understood(await self._ask(Identify(), Identity))
 
-    def _met(self, identity: Identity) -> Identity:
+    def _understood(self, identity: Identity) -> Identity:
         if identity.protocol != PROTOCOL_VERSION:
             older = "device" if identity.protocol < PROTOCOL_VERSION else "host"
             raise self._fault(

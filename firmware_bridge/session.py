@@ -82,7 +82,7 @@ class Session(Conversation):
                 raise Uncertain(
                     f"{await self._stop_blindly(depth)} Before that: {error}"
                 ) from error
-            return self._met(identity)
+            return self._understood(identity)
         except BaseException:
             await self._link.close()
             raise

@@ -17,7 +17,7 @@ app = Commands(
     "judges it, shows the plan, sends it, reads it back and watches it. " + DISCLAIMER,
     epilog="Exit codes: 0 done, 1 internal error, 2 usage or unreadable file, 3 refused by "
     "safety, 4 link or second owner, 5 device fault, 6 outcome uncertain or stop not confirmed, "
-    "130/143/129 interrupted with the safe state confirmed.",
+    "130/143/129 interrupted with the safe state confirmed, or before a device was asked anything.",
 )
 
 

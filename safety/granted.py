@@ -61,7 +61,7 @@ class Granted:
     stimulator shows; ``open`` the intents whose outcome nobody knows, ``doubted`` those of them
     that were asked about in vain. ``differs`` is how the device's program differs, until one is
     applied. ``meter`` is what a pump's meters last showed, at the slow time of its entry;
-    ``clock_was_set``: since then the pump's clock went on by more than a time without a host.
+    ``clock_was_set``: since then its clock went on by a day more than the host's, unwatched.
     """
 
     identity: DeviceIdentity | None = None

@@ -35,27 +35,27 @@ def _profile_of(session: Session, identity: Identity) -> Profile:
     try:
         return load_profile(identity.model)
     except UsageError as error:
-        raise _no_such(session, identity, f"a device without a profile here: {error}") from error
+        raise _wrong_model(session, identity, f"of a model without a profile: {error}") from error
 
 
-def _no_such(session: Session, identity: Identity, what: str) -> DeviceFault:
+def _wrong_model(session: Session, identity: Identity, what: str) -> DeviceFault:
     return DeviceFault(
-        f"{session.url}: {identity.serial} says it is {what}. Nothing was sent to it but the "
-        f"question who it is. Check its firmware: it says that its model is {identity.model!r}"
+        f"{session.url}: {identity.serial} says it is {what}. Check its firmware: the model that "
+        f"it names is {identity.model!r}"
     )
 
 
 def _stimulator(session: Session, identity: Identity, settings: Settings) -> AnyController:
     profile = _profile_of(session, identity)
     if not isinstance(profile, StimulatorProfile):
-        raise _no_such(session, identity, "a stimulator of a pump's model")
+        raise _wrong_model(session, identity, "a stimulator of a pump's model")
     return StimulatorController(session, identity, StimulatorDriver(profile), profile, settings)
 
 
 def _pump(session: Session, identity: Identity, settings: Settings) -> AnyController:
     profile = _profile_of(session, identity)
     if not isinstance(profile, PumpProfile):
-        raise _no_such(session, identity, "a pump of a stimulator's model")
+        raise _wrong_model(session, identity, "a pump of a stimulator's model")
     return PumpController(session, identity, PumpDriver(), profile, settings)
 
 

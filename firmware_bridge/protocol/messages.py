@@ -18,6 +18,8 @@ from pydantic import ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema
 
+from device_profiles.serial_number import LONGEST
+
 PROTOCOL_VERSION = 4
 DIGEST_BYTES = 16
 REPLY = 0x80
@@ -49,7 +51,7 @@ ShortText = Annotated[str, Field(max_length=64, pattern=PRINTABLE)]
 AlarmCodes = Annotated[
     list[Annotated[str, Field(max_length=40, pattern=PRINTABLE)]], Field(max_length=16)
 ]
-Serial = Annotated[str, Field(min_length=1, max_length=64, pattern=PRINTABLE)]
+Serial = Annotated[str, Field(min_length=1, max_length=LONGEST, pattern=PRINTABLE)]
 
 
 class MessageError(Exception):

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from device_profiles.errors import UsageError
+from device_profiles.yaml_nodes import root_of
 
 LATE_REPLY_MS = 2_000
 """Link time by which a delayed reply is late: longer than a host waits."""
@@ -145,13 +144,7 @@ def parse_faults(
     text: str, source: str, device: str, requests: Iterable[str]
 ) -> tuple[PlannedFault, ...]:
     """The faults in ``text``; see `read_faults`."""
-    try:
-        root = YAML(typ="safe", pure=True).compose(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{source}:{line}: {error.problem}") from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{source}: no YAML: {error}") from error
+    root = root_of(text, source)
     if root is None:
         return ()
     if not isinstance(root, SequenceNode):

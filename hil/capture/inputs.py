@@ -1,11 +1,11 @@
 """The input files of a recorded command, laid out anew, and others in their place."""
 
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from device_profiles.document import LARGEST_FILE
 from device_profiles.errors import UsageError
+from device_profiles.plain_file import not_plain
 from hil.capture.reading import Capture
 
 
@@ -31,9 +31,8 @@ def arguments_of(capture: Capture, files: Sequence[Path], folder: Path) -> list[
 
 def _text_of(path: Path) -> str:
     try:
-        # As `check` reads a file: a pipe could block, and a device never end.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UsageError(f"{path} is no plain file: name one that is to be read instead")
+        if (kind := not_plain(path)) is not None:
+            raise UsageError(f"{path} is {kind}: name a file that is to be read instead")
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE + 1)
         text = data.decode("utf-8")

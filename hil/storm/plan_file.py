@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast, get_args
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from device_profiles.errors import UsageError
 from device_profiles.notation_grammar import shown
 from device_profiles.plain_file import not_plain
 from device_profiles.quantities import DAY_MS
+from device_profiles.yaml_nodes import root_of
 from firmware_bridge.simulator.faults import faults_of
 from hil.storm.hosts import STRETCHES, steps_of
 from hil.storm.plan import (
@@ -100,13 +99,7 @@ def _from_pipe(path: Path) -> bytes:
 
 def parse_plan(text: str, source: str) -> Plan:
     """The plan in ``text``; see `read_plan`."""
-    try:
-        root = YAML(typ="safe", pure=True).compose(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{source}:{line}: {error.problem}") from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{source}: no YAML: {error}") from error
+    root = root_of(text, source)
     if root is None:
         raise UsageError(f"{source}:1: a plan begins with `storm: pump` or `storm: stimulator`")
     head = _Entry(root, source, _HEAD)

@@ -254,7 +254,7 @@ def no_text(place: Path) -> None:
     [
         (a_link_without_end, "is no plain file"),
         (a_pipe, "is no plain file"),
-        (Path.mkdir, "is no plain file"),
+        (Path.mkdir, "is a directory"),
         (too_much, "is larger than 1 MiB"),
         (no_text, "cannot be read"),
         (lambda place: None, "cannot be read"),
